@@ -1,0 +1,73 @@
+import type { z } from 'zod';
+import { type DurationText, parseDuration } from '../lib/duration.ts';
+import type { ColumnsOf } from './columns.ts';
+import { define } from './site.ts';
+
+export interface StreamOptions {
+  /**
+   * Event id: a column, a hash of columns, or `'position'` (line of the replayed file, else offset in the log). It is what makes a
+   * second delivery a duplicate. Default `event_id`.
+   */
+  id?: string | { hashOf: readonly string[] };
+  /** Column of the event time. Default `timestamp`. */
+  time?: string;
+  /** Column of the event type. Default `event_type`. */
+  type?: string;
+  /** How far behind the newest event of its partition an event may arrive. Default `10m`. */
+  lateness?: DurationText;
+  /** Quarantine events further ahead of the partition's newest than this; off by default. */
+  maxAhead?: DurationText;
+  description?: string;
+}
+
+/** An event type with its columns `C` (dotted names to types). */
+export interface EventDef<T extends string = string, C extends object = object> {
+  readonly kind: 'event';
+  readonly type: T;
+  readonly stream: Stream;
+  readonly schema: z.ZodType;
+  /** Type only. */
+  readonly '~columns'?: C;
+}
+
+export interface Stream<N extends string = string> {
+  readonly kind: 'stream';
+  readonly name: N;
+  readonly id: string | { readonly hashOf: readonly string[] };
+  readonly time: string;
+  readonly type: string;
+  /** Milliseconds. */
+  readonly lateness: number;
+  readonly maxAhead: number | null;
+  readonly description?: string | undefined;
+  /**
+   * Declares an event type. Columns are the schema's output; a `transform` must state its output with `.pipe(z.object(…))`.
+   * @example const view = clicks.event('page_view', z.object({ user_id: z.string() }))
+   */
+  event<const T extends string, S extends z.ZodType<object>>(type: T, schema: S): EventDef<T, ColumnsOf<z.output<S>>>;
+}
+
+/**
+ * A log of events with its id, time and type columns and its rule for late ones.
+ * @throws FabraError BAD_DURATION.
+ * @example const clicks = stream('events_raw', { id: 'event_id', time: 'event_ts', type: 'event_type', lateness: '10m' })
+ */
+export function stream<const N extends string>(name: N, options: StreamOptions = {}): Stream<N> {
+  const made: Stream<N> = define(
+    {
+      kind: 'stream' as const,
+      name,
+      id: options.id ?? 'event_id',
+      time: options.time ?? 'timestamp',
+      type: options.type ?? 'event_type',
+      lateness: parseDuration(options.lateness ?? '10m', `lateness of stream ${name}`),
+      maxAhead: options.maxAhead === undefined ? null : parseDuration(options.maxAhead, `maxAhead of stream ${name}`),
+      description: options.description,
+      event<const T extends string, S extends z.ZodType<object>>(type: T, schema: S): EventDef<T, ColumnsOf<z.output<S>>> {
+        return define({ kind: 'event' as const, type, stream: made as Stream, schema }, made.event);
+      },
+    },
+    stream,
+  );
+  return made;
+}

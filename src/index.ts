@@ -1,0 +1,9 @@
+/** Definitions: what `features.ts` and `fabra.config.ts` import. Loads no driver and registers nothing. */
+export { approxCountDistinct, approxPercentile, avg, count, countDistinct, first, firstN, last, lastN, max, min, percentile, ratio, span, stddev, sum, topK } from './define/aggregate.ts';
+export type { Agg, Condition, Filter, Framed, Windowed } from './define/aggregate.ts';
+export { decimal, int64 } from './define/columns.ts';
+export { defineConfig, env, type FabraConfig } from './define/config.ts';
+export { type Entity, entity } from './define/entity.ts';
+export { derive, type Feature, feature, type KeysOf, type RequestOf, type RowOf, type Service, service, type ValueOf } from './define/feature.ts';
+export { type EventDef, type Stream, stream } from './define/stream.ts';
+export { FabraError } from './lib/errors.ts';

@@ -1,0 +1,36 @@
+/** Time comes from here, so that tests and replays can own it. */
+export interface Clock {
+  /** Epoch milliseconds. */
+  now(): number;
+  /** Resolves after `ms`, or at once when the signal aborts. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  sleep: (ms, signal) =>
+    new Promise(resolve => {
+      if (signal?.aborted) return resolve();
+      const done = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', done);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      signal?.addEventListener('abort', done, { once: true });
+    }),
+};
+
+/** A clock that stands until it is moved; `sleep` moves it. */
+export function manualClock(start: number): Clock & { set(now: number): void } {
+  let now = start;
+  return {
+    now: () => now,
+    set: t => {
+      now = t;
+    },
+    sleep: async ms => {
+      now += ms;
+    },
+  };
+}
