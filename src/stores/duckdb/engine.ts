@@ -1,0 +1,128 @@
+/** A small face on DuckDB: open, run, stream columns, append columns, close. The driver is loaded on first use only. */
+import type { DuckDBConnection, DuckDBInstance, DuckDBType } from '@duckdb/node-api';
+import { type DuckValue, readVector } from './read.ts';
+
+export type { DuckValue } from './read.ts';
+
+export interface DuckOptions {
+  threads?: number;
+  /** As DuckDB writes it: `4GB`. */
+  memoryLimit?: string;
+  /** Where sorts and joins spill; without it an over-full memory is an error. */
+  tempDir?: string;
+}
+
+export interface DuckChunk {
+  rows: number;
+  columns: DuckValue[][];
+}
+
+export type AppendType = 'BIGINT' | 'INTEGER' | 'VARCHAR' | 'BOOLEAN';
+export interface AppendColumn {
+  type: AppendType;
+  values: ArrayLike<string | number | bigint | boolean | null | undefined>;
+}
+
+/** The driver throws its own kinds; callers get a plain Error with DuckDB's words. */
+function plainError(e: unknown): Error {
+  return new Error(e instanceof Error ? e.message : String(e));
+}
+
+export class Duck {
+  private readonly instance: DuckDBInstance;
+  private readonly connection: DuckDBConnection;
+  private readonly driver: typeof import('@duckdb/node-api');
+  private serial = 0;
+
+  private constructor(driver: typeof import('@duckdb/node-api'), instance: DuckDBInstance, connection: DuckDBConnection) {
+    this.driver = driver;
+    this.instance = instance;
+    this.connection = connection;
+  }
+
+  /** In memory. */
+  static async open(options: DuckOptions = {}): Promise<Duck> {
+    const config: Record<string, string> = {};
+    if (options.threads !== undefined) config.threads = String(options.threads);
+    if (options.memoryLimit !== undefined) config.memory_limit = options.memoryLimit;
+    if (options.tempDir !== undefined) config.temp_directory = options.tempDir;
+    try {
+      const driver = await import('@duckdb/node-api');
+      const instance = await driver.DuckDBInstance.create(':memory:', config);
+      return new Duck(driver, instance, await instance.connect());
+    } catch (e) {
+      throw plainError(e);
+    }
+  }
+
+  /** A number no other call gets: for names of tables that must not meet. */
+  next(): number {
+    return this.serial++;
+  }
+
+  async run(sql: string): Promise<void> {
+    try {
+      await this.connection.run(sql);
+    } catch (e) {
+      throw plainError(e);
+    }
+  }
+
+  /** All rows of a small result, as objects. */
+  async rows(sql: string): Promise<Record<string, DuckValue>[]> {
+    const out: Record<string, DuckValue>[] = [];
+    let names: string[] = [];
+    for await (const chunk of this.stream(sql, n => (names = n)))
+      for (let i = 0; i < chunk.rows; i++) out.push(Object.fromEntries(names.map((name, c) => [name, chunk.columns[c]?.[i] ?? null])));
+    return out;
+  }
+
+  /** Chunks of about 2,048 rows as arrays of columns, in the order of the result. */
+  async *stream(sql: string, names?: (names: string[]) => void): AsyncGenerator<DuckChunk> {
+    try {
+      const result = await this.connection.stream(sql);
+      names?.(result.columnNames());
+      for (;;) {
+        const chunk = await result.fetchChunk();
+        if (chunk === null || chunk.rowCount === 0) return;
+        const rows = chunk.rowCount;
+        yield { rows, columns: Array.from({ length: chunk.columnCount }, (_, c) => readVector(chunk.getColumnVector(c), rows)) };
+      }
+    } catch (e) {
+      throw plainError(e);
+    }
+  }
+
+  /** Appends whole columns to an existing table; `undefined` is null. All columns of the table, in its order. */
+  async append(table: string, columns: AppendColumn[]): Promise<void> {
+    const { driver } = this;
+    const types: Record<AppendType, DuckDBType> = { BIGINT: driver.BIGINT, INTEGER: driver.INTEGER, VARCHAR: driver.VARCHAR, BOOLEAN: driver.BOOLEAN };
+    try {
+      const appender = await this.connection.createAppender(table);
+      const total = columns[0]?.values.length ?? 0;
+      for (let from = 0; from < total; from += 2048) {
+        const rows = Math.min(2048, total - from);
+        const chunk = driver.DuckDBDataChunk.create(columns.map(c => types[c.type]), rows);
+        columns.forEach((c, i) => chunk.setColumnValues(i, slice(c, from, rows)));
+        appender.appendDataChunk(chunk);
+      }
+      appender.closeSync();
+    } catch (e) {
+      throw plainError(e);
+    }
+  }
+
+  close(): void {
+    this.connection.closeSync();
+    this.instance.closeSync();
+  }
+}
+
+function slice(column: AppendColumn, from: number, rows: number): (string | number | bigint | boolean | null)[] {
+  const out = new Array<string | number | bigint | boolean | null>(rows);
+  for (let i = 0; i < rows; i++) {
+    const v = column.values[from + i] ?? null;
+    out[i] = v !== null && column.type === 'BIGINT' ? BigInt(v) : v;
+  }
+  return out;
+}
