@@ -130,7 +130,7 @@ export function probeSql(names: Names, group: Group): string {
   const sizes = group.columns.map((c, i) =>
     physicalType(c.kind) === 'BIGINT' ? `, greatest(abs(CAST(max(x${i}) AS HUGEINT)), abs(CAST(min(x${i}) AS HUGEINT))) AS a${i}` : `, NULL AS a${i}`,
   );
-  return `SELECT count(*) AS n${sizes.join('')} FROM ${table(names, 'ordered')} WHERE b = ${EVENT}`;
+  return `SELECT count(*) AS n, min(ts) AS ts0, max(ts) AS ts1, max(kid) AS kid${sizes.join('')} FROM ${table(names, 'ordered')} WHERE b = ${EVENT}`;
 }
 
 /** The width of a column's running sums, from the probe. `limbs` keeps squares of the largest values inside 128 bits. */
@@ -145,6 +145,18 @@ export function widthOf(events: bigint, largest: bigint): Width {
     sum: largest * (events + 1n) < 2n ** 62n ? 'BIGINT' : 'HUGEINT',
     squares: square < 2n ** 62n ? 'BIGINT' : square < 2n ** 126n ? 'HUGEINT' : 'limbs',
   };
+}
+
+/** How (key, time) becomes one growing number: `kid * span + (ts - from)`. */
+export interface Clock {
+  type: 'BIGINT' | 'HUGEINT';
+  span: bigint;
+  from: bigint;
+}
+
+export function clockOf(keys: bigint, from: bigint, to: bigint): Clock {
+  const span = to - from + 1n;
+  return { type: (keys + 2n) * span < 2n ** 62n ? 'BIGINT' : 'HUGEINT', span, from };
 }
 
 /** One running column: its name and the streaming window expression over the order. */
@@ -165,13 +177,15 @@ const LIMBS = (x: string): string[] => {
 
 export const squareParts = (width: Width): number => (width.squares === 'limbs' ? 3 : 1);
 
-export function runningColumns(group: Group, widths: readonly Width[]): Running[] {
+export function runningColumns(group: Group, widths: readonly Width[], clock: Clock): Running[] {
+  const now = `CAST(kid AS ${clock.type}) * ${integer(clock.span)} + (ts - ${integer(clock.from)})`;
   const out: Running[] = [];
   group.slots.forEach((slot, i) => {
     const is = counted(group, slot);
     out.push({ name: `n${i}`, sql: `count(CASE WHEN ${is} THEN 1 END) OVER running` });
-    // Across keys this is another key's time until the key has an event of its own: read only where the count is not 0.
-    if (slot.newest) out.push({ name: `l${i}`, sql: `last_value(CASE WHEN ${is} THEN ts END IGNORE NULLS) OVER running` });
+    // Until the key has an event of its own this is another key's: read only where the count is not 0. (A streaming
+    // last_value IGNORE NULLS would say the same, but two of them in one query give nulls in DuckDB 1.5.6 [measured].)
+    if (slot.newest) out.push({ name: `l${i}`, sql: `max(CASE WHEN ${is} THEN ${now} END) OVER running` });
   });
   group.totals.forEach((total, i) => {
     const width = widths[total.column] as Width;
@@ -198,6 +212,11 @@ export function instantsSql(names: Names, running: readonly Running[], used: Rea
     SELECT * FROM (SELECT b, rid, ${columns} FROM ${table(names, 'ordered')}
       WINDOW running AS (ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)) WHERE b < ${EVENT})
     GROUP BY rid ORDER BY rid`;
+}
+
+/** The event time in a newest-event column. */
+export function newestSql(column: string, clock: Clock): string {
+  return `CAST(${column} % ${integer(clock.span)} + ${integer(clock.from)} AS BIGINT)`;
 }
 
 /** The events that a slot counts, by position: pos, kid, ts, x. */

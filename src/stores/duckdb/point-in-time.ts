@@ -6,7 +6,8 @@ import type { Cell } from '../../engine/values.ts';
 import type { Registry, WindowFeaturePlan } from '../../registry/types.ts';
 import { ident } from '../../sql/columns.ts';
 import {
-  eventsSql, instantsSql, keySql, type Names, orderSql, positionsSql, probeSql, runningColumns, sessionSql, suspectsSql, table, type Width, widthOf,
+  type Clock, clockOf, eventsSql, instantsSql, keySql, type Names, orderSql, positionsSql, probeSql, runningColumns, sessionSql, suspectsSql, table, type Width,
+  widthOf,
 } from '../../sql/group.ts';
 import { baseSql, pairCountSql, type Source, taskSql } from '../../sql/lists.ts';
 import { type Group, type Plan, planFeatures, type Task } from '../../sql/plan.ts';
@@ -124,25 +125,26 @@ class Run {
     for (const [i, instant] of group.instants.entries()) if (instant.kind === 'session') await this.create(sessionSql(names, instant, i));
     await this.create(orderSql(names, group));
     await this.drop(table(names, 'events'));
-    const widths = await this.widths(names, group);
-    const at = await this.totals(names, group, index, widths);
+    const { widths, clock } = await this.widths(names, group);
+    const at = await this.totals(names, group, index, widths, clock);
     const task = await this.tasks(names, group, at);
     await this.drop(table(names, 'ordered'));
-    return { at, task, widths };
+    return { at, task, widths, clock };
   }
 
-  private async widths(names: Names, group: Group): Promise<Width[]> {
+  private async widths(names: Names, group: Group): Promise<{ widths: Width[]; clock: Clock }> {
     const [sizes = {}] = await this.db.rows(probeSql(names, group));
     const big = (v: unknown): bigint => BigInt((v ?? 0) as number | bigint);
-    return group.columns.map((_, i) => widthOf(big(sizes.n), big(sizes[`a${i}`])));
+    const widths = group.columns.map((_, i) => widthOf(big(sizes.n), big(sizes[`a${i}`])));
+    return { widths, clock: clockOf(big(sizes.kid), big(sizes.ts0), big(sizes.ts1)) };
   }
 
   /** Runs the totals in passes; returns where a running column at an instant is found. */
-  private async totals(names: Names, group: Group, index: number, widths: Width[]): Promise<Located['at']> {
+  private async totals(names: Names, group: Group, index: number, widths: Width[], clock: Clock): Promise<Located['at']> {
     const used = usedColumns(this.plan, index, widths);
     const nameOf = (column: string): string => column.slice(0, column.lastIndexOf('_'));
     const read = new Set([...used].map(nameOf));
-    const running = runningColumns(group, widths).filter(r => read.has(r.name));
+    const running = runningColumns(group, widths, clock).filter(r => read.has(r.name));
     const where = new Map<string, string>();
     for (let chunk = 0; chunk * COLUMNS_PER_PASS < running.length; chunk++) {
       const some = running.slice(chunk * COLUMNS_PER_PASS, (chunk + 1) * COLUMNS_PER_PASS);
