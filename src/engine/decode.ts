@@ -1,0 +1,152 @@
+/** Bytes of a stream -> decoded event, or the reason it is rejected. Row-level code (the schema's transform) runs here, once. */
+import { type Exact, inInt64, narrow, scale } from '../lib/decimal.ts';
+import { sha256 } from '../lib/hash.ts';
+import { canonicalJson } from '../lib/json.ts';
+import { MAX_KEY_BYTES } from '../lib/text.ts';
+import { readInstant } from '../lib/time.ts';
+import type { ColumnPlan, Registry, StreamPlan } from '../registry/types.ts';
+import type { ColumnValue, DecodedEvent } from './values.ts';
+
+/** What zod gives; only this much of it is used. */
+export interface Schema {
+  safeParse(input: unknown): { success: true; data: unknown } | { success: false; error: { issues: readonly { path: readonly PropertyKey[]; message: string }[] } };
+}
+
+export interface RawRecord {
+  offset: number;
+  appended: number;
+  id: string | null;
+  bytes: Uint8Array;
+}
+
+export type Decoded = { ok: true; event: DecodedEvent; columns: readonly ColumnPlan[] | null } | { ok: false; reason: string };
+
+interface TypeDecoder {
+  columns: ColumnPlan[];
+  paths: string[][];
+  schema: Schema;
+  /** Column names of each entity key that this type feeds. */
+  keys: string[][];
+}
+
+export class Decoder {
+  private readonly plan: StreamPlan;
+  private readonly types = new Map<string, TypeDecoder>();
+  /** Reused for declared types without columns of their own. */
+  private readonly text = new TextDecoder('utf-8', { fatal: true });
+
+  constructor(registry: Registry, stream: string, schemas: ReadonlyMap<string, Schema>) {
+    this.plan = registry.streams[stream]!;
+    for (const event of Object.values(registry.events)) {
+      const schema = schemas.get(`${stream}/${event.type}`);
+      if (event.stream !== stream || !schema) continue;
+      this.types.set(event.type, { columns: event.columns, paths: event.columns.map(c => c.name.split('.')), schema, keys: keysFed(registry, stream, event.type) });
+    }
+  }
+
+  decode(record: RawRecord, partition: number): Decoded {
+    let raw: unknown;
+    try {
+      raw = JSON.parse(this.text.decode(record.bytes));
+    } catch (e) {
+      return reject(`not JSON: ${(e as Error).message}`);
+    }
+    if (raw === null || typeof raw !== 'object' || Array.isArray(raw)) return reject('not a JSON object');
+    const object = raw as Record<string, unknown>;
+    const type = this.plan.type === null ? [...this.types.keys()][0] : object[this.plan.type];
+    if (typeof type !== 'string' || type === '' || !type.isWellFormed()) return reject(`no event type in '${this.plan.type}'`);
+    const ts = readInstant(pick(object, this.plan.time));
+    if (ts === null) return reject(`no usable time in '${this.plan.time}': ${JSON.stringify(pick(object, this.plan.time)) ?? 'missing'}`);
+    const id = this.idOf(object, record, partition);
+    if (id === null) return reject('no usable event id');
+    const known = this.types.get(type);
+    const event: DecodedEvent = { p: partition, o: record.offset, appended: record.appended, ts, id, type, columns: {} };
+    if (!known) return { ok: true, event, columns: null };
+    const problem = fill(known, object, event.columns);
+    return problem === null ? { ok: true, event, columns: known.columns } : reject(problem);
+  }
+
+  private idOf(object: Record<string, unknown>, record: RawRecord, partition: number): string | null {
+    const { id } = this.plan;
+    if ('position' in id) return record.id ?? `${partition}-${record.offset}`;
+    if ('column' in id) {
+      const v = pick(object, id.column);
+      if (typeof v === 'string') return v !== '' && v.isWellFormed() ? v : null;
+      return typeof v === 'number' && Number.isSafeInteger(v) ? String(v) : null;
+    }
+    return sha256(canonicalJson(id.hashOf.map(c => pick(object, c) ?? null))).slice(0, 32);
+  }
+}
+
+const reject = (reason: string): Decoded => ({ ok: false, reason });
+
+/** A column by its dotted name: the plain key first, then the nested one. */
+export function pick(object: Record<string, unknown>, name: string): unknown {
+  if (name in object || !name.includes('.')) return object[name];
+  let at: unknown = object;
+  for (const part of name.split('.')) {
+    if (at === null || typeof at !== 'object') return undefined;
+    at = (at as Record<string, unknown>)[part];
+  }
+  return at;
+}
+
+function keysFed(registry: Registry, stream: string, type: string): string[][] {
+  const entities = new Set<string>();
+  for (const f of Object.values(registry.features)) {
+    if (f.kind !== 'window') continue;
+    for (const side of f.agg.op === 'ratio' ? [f.agg.num, f.agg.den] : [f.agg]) if (side.stream === stream && side.events.includes(type)) entities.add(f.entity);
+  }
+  return [...entities].map(e => registry.entities[e]!.key);
+}
+
+/** Validates and converts; returns the reason when the event does not fit. */
+function fill(known: TypeDecoder, object: Record<string, unknown>, out: Record<string, ColumnValue>): string | null {
+  let result: ReturnType<Schema['safeParse']>;
+  try {
+    result = known.schema.safeParse(object);
+  } catch (e) {
+    return `its transform failed: ${(e as Error).message}`;
+  }
+  if (!result.success) {
+    const [issue] = result.error.issues;
+    return issue ? `${issue.path.join('.') || 'event'}: ${issue.message}` : 'does not fit its schema';
+  }
+  const data = result.data;
+  for (let i = 0; i < known.columns.length; i++) {
+    const column = known.columns[i]!;
+    const value = convert(column, follow(data, known.paths[i]!));
+    if (value === undefined) return `${column.name}: not a ${column.kind} in range`;
+    out[column.name] = value;
+  }
+  for (const key of known.keys) if (key.reduce((n, c) => n + Buffer.byteLength(String(out[c] ?? '')), 0) > MAX_KEY_BYTES) return `key ${key.join(',')}: more than ${MAX_KEY_BYTES} bytes`;
+  return null;
+}
+
+function follow(data: unknown, path: string[]): unknown {
+  let at = data;
+  for (let i = 0; i < path.length; i++) {
+    if (at === null || at === undefined) return at;
+    at = (at as Record<string, unknown>)[path[i]!];
+  }
+  return at;
+}
+
+/** A column's value as the engines hold it; undefined when it cannot be held. */
+export function convert(column: ColumnPlan, v: unknown): ColumnValue | undefined {
+  if (v === null || v === undefined) return null;
+  switch (column.kind) {
+    case 'string':
+      return typeof v === 'string' && v.isWellFormed() ? v : undefined;
+    case 'bool':
+      return typeof v === 'boolean' ? v : undefined;
+    case 'int':
+      return typeof v === 'number' && Number.isSafeInteger(v) ? v + 0 : undefined;
+    case 'decimal':
+      return typeof v === 'number' ? (scale(v, column.places ?? 6) ?? undefined) : undefined;
+    case 'int64': {
+      const big: Exact | null = typeof v === 'bigint' ? v : typeof v === 'number' && Number.isSafeInteger(v) ? v + 0 : null;
+      return big === null || !inInt64(big) ? undefined : typeof big === 'bigint' ? narrow(big) : big;
+    }
+  }
+}

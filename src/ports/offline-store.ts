@@ -1,0 +1,64 @@
+/** History: every event that was decodable, in files that are never changed in place, and the query engine over it. */
+import type { Cell, DecodedEvent } from '../engine/values.ts';
+import type { Registry, StreamPlan, WindowFeaturePlan } from '../registry/types.ts';
+import type { Lease, Mark } from './online-store.ts';
+
+export interface HistoryRow {
+  event: DecodedEvent;
+  admission: 'ok' | 'late' | 'quarantined';
+  /** The event as published. */
+  bytes: Uint8Array;
+}
+
+export interface HistoryFile {
+  /** Path relative to the offline folder. */
+  file: string;
+  stream: string;
+  partition: number;
+  /** Offsets `[from, to)` of the log that it covers (rows of one date only). */
+  from: number;
+  to: number;
+  rows: number;
+  minTs: number;
+  maxTs: number;
+  /** `StreamPlan.decode` of the rows. */
+  decode: string;
+  bytes: number;
+}
+
+export interface SpineSpec {
+  /** CSV or Parquet. */
+  file: string;
+  /** Column of the row's time; found when there is just one. */
+  time?: string;
+}
+
+/** A consistent view of history (files plus the log's tail) as of its opening. */
+export interface HistoryView {
+  /**
+   * Values of window features at rows given as arrays: one key per entity and row (null = none), one instant per row.
+   * Cells per feature, one per row.
+   */
+  ask(features: readonly WindowFeaturePlan[], rows: { at: number[]; keys: Record<string, (string[] | null)[]> }, wantTs: boolean): Promise<Cell[][]>;
+  /** Events of one key of an entity in a stream, in log order, with what became of each; `from <= ts < to`. */
+  events(entity: string, key: string[], stream: string, from: number, to: number): Promise<{ event: DecodedEvent; verdict: 'ok' | 'late' | 'quarantined' | 'duplicate' }[]>;
+  /** Distinct keys of an entity, in an order fixed by `seed`. */
+  sampleKeys(entity: string, limit: number, seed: number): Promise<string[][]>;
+  /** Event times of a key, for adversarial instants. */
+  timesOf(entity: string, key: string[], limit: number, seed: number): Promise<number[]>;
+  /** Rows by admission, and how many of those recorded verdicts SQL decides otherwise (must be 0). */
+  audit(stream: string): Promise<{ rows: number; ok: number; late: number; quarantined: number; differ: number }>;
+  close(): Promise<void>;
+}
+
+export interface OfflineStore {
+  /** How far the history of a partition goes. */
+  mark(stream: string, partition: number): Promise<Mark>;
+  /** Writes rows of offsets `[mark.next, next.next)`: files first, synced, then the manifest in one transaction. */
+  write(plan: StreamPlan, registry: Registry, partition: number, rows: readonly HistoryRow[], next: Mark, lease: Lease): Promise<void>;
+  /** All rows with `from <= o < to` in offset order, in batches: original bytes with offset and append time. */
+  scan(stream: string, partition: number, from: number, to: number): AsyncIterable<{ offset: number; appended: number; id: string | null; bytes: Uint8Array }[]>;
+  /** Joins small files of a date; deletes replaced ones late. Returns how many files went. */
+  compact(lease: Lease, now: number): Promise<number>;
+  files(stream?: string): Promise<HistoryFile[]>;
+}

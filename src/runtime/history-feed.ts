@@ -1,0 +1,82 @@
+/**
+ * From the worker to history: rows are buffered and written in large files. History is a reader of the log like any other:
+ * it has its own mark, so a kill between state and history is repaired by reading the log again from that mark.
+ */
+import type { Decoder } from '../engine/decode.ts';
+import type { HistoryRow } from '../ports/offline-store.ts';
+import type { Lease, Mark } from '../ports/online-store.ts';
+import type { Registry, StreamPlan } from '../registry/types.ts';
+import { prepare } from './batch.ts';
+import { Router } from '../engine/route.ts';
+import type { Project } from './project.ts';
+
+/** Rows that make a file worth writing; about 10 MB in memory. */
+const FLUSH_ROWS = 50_000;
+/** Rows wait at most this long for a file. */
+const FLUSH_MS = 60_000;
+/** Newest events stay in the log after they are in history, for `events tail`. */
+const KEEP_IN_LOG = 10_000;
+
+interface Buffered {
+  plan: StreamPlan;
+  rows: HistoryRow[];
+  mark: Mark;
+  since: number;
+}
+
+export class HistoryFeed {
+  private readonly project: Project;
+  private readonly registry: Registry;
+  private readonly lease: Lease;
+  private readonly streams = new Map<string, Buffered>();
+
+  constructor(project: Project, registry: Registry, lease: Lease) {
+    this.project = project;
+    this.registry = registry;
+    this.lease = lease;
+  }
+
+  /** Brings a stream's history up to the worker's position: what an earlier run committed but did not get to write. */
+  async open(plan: StreamPlan, decoder: Decoder, live: Mark): Promise<void> {
+    let mark = await this.project.history.mark(plan.name, 0);
+    this.streams.set(plan.name, { plan, rows: [], mark, since: this.project.clock.now() });
+    const pipe = { plan, decoder, router: new Router([]), declared: new Set<string>() };
+    while (mark.next < live.next) {
+      const records = await this.project.bus.poll(plan.name, 0, mark.next, Math.min(5_000, live.next - mark.next));
+      if (records.length === 0) break;
+      const prepared = prepare(pipe, 0, records, mark);
+      mark = prepared.mark;
+      await this.add(plan.name, prepared.history, mark);
+    }
+  }
+
+  /** `mark` is the position behind these rows (rejected events have no row but move it). */
+  async add(stream: string, rows: readonly HistoryRow[], mark: Mark): Promise<void> {
+    const b = this.streams.get(stream)!;
+    if (b.rows.length === 0) b.since = this.project.clock.now();
+    for (const r of rows) b.rows.push(r);
+    b.mark = mark;
+    if (b.rows.length >= FLUSH_ROWS) await this.write(b);
+  }
+
+  /** Writes when rows have waited long enough. */
+  async due(stream: string): Promise<void> {
+    const b = this.streams.get(stream)!;
+    if (b.rows.length > 0 && this.project.clock.now() - b.since >= FLUSH_MS) await this.write(b);
+  }
+
+  async flush(streams: readonly string[]): Promise<void> {
+    for (const s of streams) await this.write(this.streams.get(s)!);
+    await this.project.history.compact(this.lease, this.project.clock.now());
+  }
+
+  private async write(b: Buffered): Promise<void> {
+    const { history, bus } = this.project;
+    const { next } = await history.mark(b.plan.name, 0);
+    if (b.mark.next <= next) return;
+    await history.write(b.plan, this.registry, 0, b.rows, b.mark, this.lease);
+    b.rows = [];
+    // State was committed before its rows came here, so the log is no longer needed below the history's mark.
+    await bus.trim(b.plan.name, 0, b.mark.next - KEEP_IN_LOG);
+  }
+}

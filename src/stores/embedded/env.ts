@@ -1,0 +1,94 @@
+/**
+ * The embedded store: one LMDB environment under `.fabra/store` with state, marks, the log, dead letters and the manifest of
+ * history, so that what belongs together moves in one transaction. Many processes may read while one writes.
+ */
+import { mkdirSync } from 'node:fs';
+import type { Database, RootDatabase } from 'lmdb';
+import { FabraError, toFabraError } from '../../lib/errors.ts';
+
+export type BinaryDb = Database<Buffer, Buffer>;
+export type JsonDb = Database<unknown, string>;
+
+export interface Embedded {
+  readonly path: string;
+  /** Window state: see keys.ts. */
+  readonly state: BinaryDb;
+  /** Trim index: (namespace, day, key). */
+  readonly days: BinaryDb;
+  readonly log: BinaryDb;
+  readonly dead: BinaryDb;
+  /** Marks, namespaces, counters, lease, registry, manifest. */
+  readonly meta: JsonDb;
+  /** Runs in one write transaction; commits at the end, aborts when it throws. */
+  write<T>(action: () => T): T;
+  /** The newest committed state of all processes. */
+  refresh(): void;
+  flushed(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Layout version of the environment; another one is refused, not guessed at. */
+const FORMAT = 1;
+
+export async function openEmbedded(path: string): Promise<Embedded> {
+  const { open } = await import('lmdb');
+  let root: RootDatabase;
+  try {
+    mkdirSync(path, { recursive: true });
+    root = open({ path, maxDbs: 16, noSubdir: false, maxReaders: 512 });
+  } catch (e) {
+    throw storeError(e, path);
+  }
+  const binary = (name: string) => root.openDB({ name, keyEncoding: 'binary', encoding: 'binary' }) as unknown as BinaryDb;
+  try {
+    const env = make(path, root, binary);
+    checkFormat(env);
+    return env;
+  } catch (e) {
+    throw storeError(e, path);
+  }
+}
+
+function make(path: string, root: RootDatabase, binary: (name: string) => BinaryDb): Embedded {
+  const meta = root.openDB({ name: 'meta', encoding: 'json' }) as unknown as JsonDb;
+  return {
+    path,
+    state: binary('state'),
+    days: binary('days'),
+    log: binary('log'),
+    dead: binary('dead'),
+    meta,
+    write<T>(action: () => T): T {
+      try {
+        return root.transactionSync(action) as T;
+      } catch (e) {
+        throw storeError(e, path);
+      }
+    },
+    refresh: () => meta.resetReadTxn(),
+    flushed: async () => {
+      await root.flushed;
+    },
+    close: () => root.close(),
+  };
+}
+
+function checkFormat(env: Embedded): void {
+  const found = env.meta.get('format');
+  if (found === undefined) env.write(() => env.meta.put('format', FORMAT));
+  else if (found !== FORMAT)
+    throw new FabraError('STORE_INCOMPATIBLE', `the store under ${env.path} has format ${String(found)}, this fabra reads ${FORMAT}`, {
+      hint: 'Use the fabra version that wrote it, or remove the folder and replay the log.',
+    });
+}
+
+/** LMDB's own words for a full disk or a damaged file help nobody. */
+export function storeError(e: unknown, path: string): FabraError {
+  const err = toFabraError(e);
+  if (err.code !== 'INTERNAL') return err;
+  if (/MDB_CORRUPTED|MDB_INVALID|MDB_VERSION|MDB_PANIC/.test(err.message))
+    return new FabraError('STORE_FAILED', `the store under ${path} cannot be read: ${err.message}`, { hint: 'Restore the folder from a backup, or remove it and replay the log.', cause: e });
+  if (/MDB_READERS_FULL/.test(err.message))
+    return new FabraError('STORE_FAILED', 'too many processes read the store at once', { hint: 'Stop some of them (512 readers at most).', retry: true, cause: e });
+  return err;
+}
