@@ -1,5 +1,7 @@
 /** Aggregates: what to compute (`count`, `sum`, …), over which events, filtered by columns, and over which frame of time. */
 import { type DurationText, parseDuration } from '../lib/duration.ts';
+import { FabraError } from '../lib/errors.ts';
+import { attempt } from './site.ts';
 import type { EventDef } from './stream.ts';
 
 /** Condition on one column: a literal is equality; operators combine with "and". Null is missing: every comparison with it is false. */
@@ -80,8 +82,11 @@ function framed<V, C>(agg: AggNode | RatioNode): Framed<V, C> {
 }
 
 function positive(text: DurationText, what: string): number {
-  const ms = parseDuration(text, what);
-  return ms > 0 ? ms : parseDuration(`${text} (must be above zero)`, what);
+  return attempt(() => {
+    const ms = parseDuration(text, what);
+    if (ms > 0) return ms;
+    throw new FabraError('BAD_DURATION', `${what} ${JSON.stringify(text)} must be above zero`, { hint: "Write a number and a unit: '30s', '5m', '1.5h', '2d'." });
+  }, 1);
 }
 
 function agg<V, C>(node: AggNode): Agg<V, C> {

@@ -1,5 +1,7 @@
 /** Column types that fabra adds to zod's, and how a schema's output becomes dotted columns in the type system. */
 import { z } from 'zod';
+import { FabraError } from '../lib/errors.ts';
+import { attempt } from './site.ts';
 
 /** Kept in the zod definition itself, so that `.nonnegative()` and friends carry it along. */
 export interface FabraColumn {
@@ -20,8 +22,11 @@ const marked = <S>(schema: S, fabra: FabraColumn): S => {
  * @example z.object({ price: decimal(2).nonnegative() })
  */
 export function decimal(places: number): z.ZodNumber {
-  if (!Number.isInteger(places) || places < 0 || places > 12) throw new RangeError(`decimal(${places}): places must be a whole number from 0 to 12`);
-  return marked(z.number(), { decimal: places });
+  const checked = attempt(() => {
+    if (Number.isInteger(places) && places >= 0 && places <= 12) return places;
+    throw new FabraError('BAD_DEFINITION', `decimal(${places}): places must be a whole number from 0 to 12`, { hint: 'Write decimal(2) for cents.' });
+  }, 6);
+  return marked(z.number(), { decimal: checked });
 }
 
 /**

@@ -1,5 +1,5 @@
 import { type DurationText, parseDuration } from '../lib/duration.ts';
-import { define } from './site.ts';
+import { attempt, checkOptions, define } from './site.ts';
 
 /** Free text for people: shown in the catalogue, never part of what a feature means. */
 export interface Meta {
@@ -7,6 +7,12 @@ export interface Meta {
   owner?: string;
   tags?: readonly string[];
 }
+
+/** Names of the {@link Meta} options. */
+export const META = ['description', 'owner', 'tags'] as const;
+
+/** Only what is set, so that absent stays absent in the registry. */
+export const metaOf = ({ description, owner, tags }: Meta): Meta => ({ ...(description !== undefined && { description }), ...(owner !== undefined && { owner }), ...(tags !== undefined && { tags }) });
 
 export interface EntityOptions<K extends string> extends Meta {
   /** Column, or columns in order, that identify it. */
@@ -29,10 +35,18 @@ export interface Entity<N extends string = string, K extends string = string> ex
  * @example const user = entity('user', { key: 'user_id', ttl: '7d' })
  */
 export function entity<const N extends string, const K extends string>(name: N, options: EntityOptions<K>): Entity<N, K> {
-  const { key, ttl, ...meta } = options;
+  const { key, ttl, description, owner, tags } = options;
   const keys = typeof key === 'string' ? [key] : Array.isArray(key) ? [...(key as readonly K[])] : [];
-  return define(
-    { kind: 'entity' as const, name, key: Object.freeze(keys) as readonly K[], ttl: ttl === undefined ? null : parseDuration(ttl, `ttl of entity ${name}`), ...meta },
+  const made = define(
+    {
+      kind: 'entity' as const,
+      name,
+      key: Object.freeze(keys) as readonly K[],
+      ttl: ttl === undefined ? null : attempt(() => parseDuration(ttl, `ttl of entity ${name}`), null),
+      ...metaOf({ description, owner, tags }),
+    },
     entity,
   );
+  checkOptions(made, options, ['key', 'ttl', ...META]);
+  return made;
 }

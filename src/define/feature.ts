@@ -1,8 +1,8 @@
 import type { z } from 'zod';
 import { type DurationText, parseDuration } from '../lib/duration.ts';
 import type { Windowed } from './aggregate.ts';
-import type { Entity, Meta } from './entity.ts';
-import { define } from './site.ts';
+import { type Entity, META, type Meta, metaOf } from './entity.ts';
+import { attempt, checkOptions, define } from './site.ts';
 
 export interface FeatureOptions<V> extends Meta {
   /** Replaces null (never an error); makes the type non-null. */
@@ -33,6 +33,8 @@ export interface Derived<V = unknown, K extends string = string, R = unknown> {
   readonly kind: 'derive';
   readonly inputs: Readonly<Record<string, AnyFeature>>;
   readonly request: z.ZodType | null;
+  /** States what the code yields, for typed training columns; null when not stated. */
+  readonly type: z.ZodType | null;
   readonly compute: (inputs: never, context: never) => unknown;
   readonly '~value'?: V;
   readonly '~keys'?: K;
@@ -57,14 +59,19 @@ type Compute<I, R, V> = (inputs: Inputs<I>, context: { request: R; now: number }
 export function derive<I extends Record<string, AnyFeature>, S extends z.ZodType, V>(spec: {
   inputs: I;
   request: S;
+  type?: z.ZodType<V>;
   compute: Compute<I, z.output<S>, V>;
 }): Derived<V, KeysOfFeature<I[keyof I]>, z.input<S> & RequestsOf<I>>;
 export function derive<I extends Record<string, AnyFeature>, V>(spec: {
   inputs: I;
+  type?: z.ZodType<V>;
   compute: Compute<I, undefined, V>;
 }): Derived<V, KeysOfFeature<I[keyof I]>, RequestsOf<I>>;
-export function derive(spec: { inputs: Record<string, AnyFeature>; request?: z.ZodType; compute: (inputs: never, context: never) => unknown }): Derived {
-  return define({ kind: 'derive' as const, inputs: Object.freeze({ ...spec.inputs }), request: spec.request ?? null, compute: spec.compute }, derive);
+export function derive(spec: { inputs: Record<string, AnyFeature>; request?: z.ZodType; type?: z.ZodType; compute: (inputs: never, context: never) => unknown }): Derived {
+  const { inputs, request = null, type = null, compute } = spec;
+  const made = define({ kind: 'derive' as const, inputs: Object.freeze({ ...inputs }), request, type, compute }, derive);
+  checkOptions(made, spec, ['inputs', 'request', 'type', 'compute']);
+  return made;
 }
 
 /** The columns of an aggregate must hold the entity's key; otherwise a sentence for the editor. */
@@ -94,11 +101,21 @@ export function feature<E extends Entity, const N extends string, V, K extends s
   options?: O,
 ): Feature<N, WithDefault<V, O>, K | KeysOfEntity<E>, R>;
 export function feature(entity: Entity, name: string, spec: unknown, options: FeatureOptions<unknown> = {}): AnyFeature {
-  const { ttl, ...rest } = options;
-  return define(
-    { kind: 'feature' as const, name, entity, spec: spec as FeatureSpec, ttl: ttl === undefined ? (entity?.ttl ?? null) : parseDuration(ttl, `ttl of feature ${name}`), ...rest },
+  const { ttl } = options;
+  const made = define(
+    {
+      kind: 'feature' as const,
+      name,
+      entity,
+      spec: spec as FeatureSpec,
+      ttl: ttl === undefined ? (entity?.ttl ?? null) : attempt(() => parseDuration(ttl, `ttl of feature ${name}`), null),
+      ...('default' in options && { default: options.default }),
+      ...metaOf(options),
+    },
     feature,
   );
+  checkOptions(made, options, ['default', 'ttl', ...META]);
+  return made;
 }
 
 export interface Service<N extends string = string, F extends readonly AnyFeature[] = readonly AnyFeature[]> extends Meta {
@@ -112,7 +129,9 @@ export interface Service<N extends string = string, F extends readonly AnyFeatur
  * @example export const ranking = service('ranking', [userViews5m, userCr24h])
  */
 export function service<const N extends string, const F extends readonly AnyFeature[]>(name: N, features: F, meta: Meta = {}): Service<N, F> {
-  return define({ kind: 'service' as const, name, features: Object.freeze([...features]) as unknown as F, ...meta }, service);
+  const made = define({ kind: 'service' as const, name, features: Object.freeze([...(features ?? [])]) as unknown as F, ...metaOf(meta) }, service);
+  checkOptions(made, meta, META);
+  return made;
 }
 
 /** A service's answer by feature name. @example type Row = RowOf<typeof ranking> */

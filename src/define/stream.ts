@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { type DurationText, parseDuration } from '../lib/duration.ts';
 import type { ColumnsOf } from './columns.ts';
-import { define } from './site.ts';
+import { attempt, checkOptions, define } from './site.ts';
 
 export interface StreamOptions {
   /**
@@ -11,8 +11,8 @@ export interface StreamOptions {
   id?: string | { hashOf: readonly string[] };
   /** Column of the event time. Default `timestamp`. */
   time?: string;
-  /** Column of the event type. Default `event_type`. */
-  type?: string;
+  /** Column of the event type. Default `event_type`; null for a log of one event type without such a column. */
+  type?: string | null;
   /** How far behind the newest event of its partition an event may arrive. Default `10m`. */
   lateness?: DurationText;
   /** Quarantine events further ahead of the partition's newest than this; off by default. */
@@ -35,7 +35,8 @@ export interface Stream<N extends string = string> {
   readonly name: N;
   readonly id: string | { readonly hashOf: readonly string[] };
   readonly time: string;
-  readonly type: string;
+  /** Null when the log holds one event type and has no such column. */
+  readonly type: string | null;
   /** Milliseconds. */
   readonly lateness: number;
   readonly maxAhead: number | null;
@@ -59,9 +60,9 @@ export function stream<const N extends string>(name: N, options: StreamOptions =
       name,
       id: options.id ?? 'event_id',
       time: options.time ?? 'timestamp',
-      type: options.type ?? 'event_type',
-      lateness: parseDuration(options.lateness ?? '10m', `lateness of stream ${name}`),
-      maxAhead: options.maxAhead === undefined ? null : parseDuration(options.maxAhead, `maxAhead of stream ${name}`),
+      type: options.type === undefined ? 'event_type' : options.type,
+      lateness: attempt(() => parseDuration(options.lateness ?? '10m', `lateness of stream ${name}`), 0),
+      maxAhead: options.maxAhead === undefined ? null : attempt(() => parseDuration(options.maxAhead ?? '', `maxAhead of stream ${name}`), null),
       description: options.description,
       event<const T extends string, S extends z.ZodType<object>>(type: T, schema: S): EventDef<T, ColumnsOf<z.output<S>>> {
         return define({ kind: 'event' as const, type, stream: made as Stream, schema }, made.event);
@@ -69,5 +70,6 @@ export function stream<const N extends string>(name: N, options: StreamOptions =
     },
     stream,
   );
+  checkOptions(made, options, ['id', 'time', 'type', 'lateness', 'maxAhead', 'description']);
   return made;
 }

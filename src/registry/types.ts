@@ -54,6 +54,8 @@ export interface EventPlan {
   input: ColumnPlan[];
   /** Hash of the transform's code and what it refers to at module level; null without a transform. */
   code: string | null;
+  /** Hash of the schema's rules beyond its columns (ranges, patterns, allowed values, defaults); absent when its columns say all. */
+  rules?: string;
 }
 
 /**
@@ -110,7 +112,10 @@ export type FramePlan =
    */
   | { kind: 'session'; gap: number };
 
-/** What a value is, for typed output columns. `number` is a double, `int` a safe integer, `int64` a BigInt. */
+/**
+ * What a value is, for typed output columns. `number` is a double, `int` a safe integer, `int64` a BigInt, `json` anything:
+ * derived code that states neither a `type` nor a default (a writer of typed files infers it from the values).
+ */
 export type ValueType = { base: 'number' | 'int' | 'int64' | 'string' | 'boolean' | 'json'; list: boolean };
 
 export type Scalar = string | number | boolean | null;
