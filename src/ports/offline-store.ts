@@ -1,7 +1,8 @@
 /** History: every event that was decodable, in files that are never changed in place, and the query engine over it. */
 import type { Cell, DecodedEvent } from '../engine/values.ts';
 import type { Registry, StreamPlan, WindowFeaturePlan } from '../registry/types.ts';
-import type { Lease, Mark } from './online-store.ts';
+import type { Schema } from '../engine/decode.ts';
+import type { Lease, Mark, Position } from './online-store.ts';
 
 export interface HistoryRow {
   event: DecodedEvent;
@@ -21,16 +22,15 @@ export interface HistoryFile {
   rows: number;
   minTs: number;
   maxTs: number;
-  /** `StreamPlan.decode` of the rows. */
-  decode: string;
+  /** Fingerprint of the rules that decoded and judged the rows. */
+  rules: string;
   bytes: number;
 }
 
-export interface SpineSpec {
-  /** CSV or Parquet. */
-  file: string;
-  /** Column of the row's time; found when there is just one. */
-  time?: string;
+/** What decodes the log's tail. */
+export interface HistoryCode {
+  registry: Registry;
+  code: { schemas: ReadonlyMap<string, Schema> };
 }
 
 /** A consistent view of history (files plus the log's tail) as of its opening. */
@@ -46,12 +46,20 @@ export interface HistoryView {
   sampleKeys(entity: string, limit: number, seed: number): Promise<string[][]>;
   /** Event times of a key, for adversarial instants. */
   timesOf(entity: string, key: string[], limit: number, seed: number): Promise<number[]>;
-  /** Rows by admission, and how many of those recorded verdicts SQL decides otherwise (must be 0). */
-  audit(stream: string): Promise<{ rows: number; ok: number; late: number; quarantined: number; differ: number }>;
+  /**
+   * Rows by admission, and how many of those recorded verdicts SQL decides otherwise (must be 0); null where SQL cannot tell,
+   * since a run of strays may have re-based the stream's time.
+   */
+  audit(stream: string): Promise<{ rows: number; ok: number; late: number; quarantined: number; differ: number | null }>;
   close(): Promise<void>;
 }
 
 export interface OfflineStore {
+  /**
+   * Opens a view: files, and the log's tail decoded by the code of this registry. `upTo` cuts it at positions (next offset by
+   * `stream/partition`), as a read of the online store returns them.
+   */
+  open(compiled: HistoryCode, upTo?: Position): Promise<HistoryView>;
   /** How far the history of a partition goes. */
   mark(stream: string, partition: number): Promise<Mark>;
   /** Writes rows of offsets `[mark.next, next.next)`: files first, synced, then the manifest in one transaction. */
@@ -61,4 +69,8 @@ export interface OfflineStore {
   /** Joins small files of a date; deletes replaced ones late. Returns how many files went. */
   compact(lease: Lease, now: number): Promise<number>;
   files(stream?: string): Promise<HistoryFile[]>;
+  /** Whether files of a stream were decoded by other rules than the plan's. */
+  stale(plan: StreamPlan): Promise<boolean>;
+  /** Replaces all files of a stream by these rows (a changed schema or lateness): new files first, then one swap of the manifest. */
+  rewrite(plan: StreamPlan, registry: Registry, rows: AsyncIterable<readonly HistoryRow[]>, next: Mark, lease: Lease): Promise<void>;
 }

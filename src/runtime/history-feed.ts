@@ -2,6 +2,7 @@
  * From the worker to history: rows are buffered and written in large files. History is a reader of the log like any other:
  * it has its own mark, so a kill between state and history is repaired by reading the log again from that mark.
  */
+import { newAdmitState } from '../engine/admit.ts';
 import type { Decoder } from '../engine/decode.ts';
 import type { HistoryRow } from '../ports/offline-store.ts';
 import type { Lease, Mark } from '../ports/online-store.ts';
@@ -38,6 +39,7 @@ export class HistoryFeed {
 
   /** Brings a stream's history up to the worker's position: what an earlier run committed but did not get to write. */
   async open(plan: StreamPlan, decoder: Decoder, live: Mark): Promise<void> {
+    if (await this.project.history.stale(plan)) await this.redo(plan, decoder);
     let mark = await this.project.history.mark(plan.name, 0);
     this.streams.set(plan.name, { plan, rows: [], mark, since: this.project.clock.now() });
     const pipe = { plan, decoder, router: new Router([]), declared: new Set<string>() };
@@ -48,6 +50,31 @@ export class HistoryFeed {
       mark = prepared.mark;
       await this.add(plan.name, prepared.history, mark);
     }
+  }
+
+  /** The schema or the lateness changed: all rows are decoded and judged again, from the original bytes. */
+  private async redo(plan: StreamPlan, decoder: Decoder): Promise<void> {
+    const { history } = this.project;
+    const { next } = await history.mark(plan.name, 0);
+    const pipe = { plan, decoder, router: new Router([]), declared: new Set<string>() };
+    let mark: Mark = { next: 0, admit: newAdmitState() };
+    async function* batches(): AsyncGenerator<HistoryRow[]> {
+      let rows: HistoryRow[] = [];
+      for await (const records of history.scan(plan.name, 0, 0, next)) {
+        const prepared = prepare(pipe, 0, records, mark);
+        mark = prepared.mark;
+        rows.push(...prepared.history);
+        if (rows.length >= FLUSH_ROWS) {
+          yield rows;
+          rows = [];
+        }
+      }
+      yield rows;
+      mark = { ...mark, next };
+    }
+    // The generator moves `mark`; it is read when all rows are written.
+    const end: Mark = { get next() { return mark.next; }, get admit() { return mark.admit; } };
+    await history.rewrite(plan, this.registry, batches(), end, this.lease);
   }
 
   /** `mark` is the position behind these rows (rejected events have no row but move it). */

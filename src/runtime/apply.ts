@@ -1,0 +1,40 @@
+/** Making definitions the applied ones: what changes, what is breaking, and what needs consent. */
+import { compileGroups } from '../engine/group.ts';
+import { FabraError } from '../lib/errors.ts';
+import { bumpVersions, type Change, diffRegistries, type RegistryDiff } from '../registry/diff.ts';
+import type { Registry } from '../registry/types.ts';
+import type { Compiled, Project } from './project.ts';
+
+export interface ApplyOptions {
+  /** Accept breaking changes: the features get a new version and are backfilled. */
+  newVersion: boolean;
+  /** Accept that removed features lose their data. */
+  consent: boolean;
+}
+
+export async function planApply(project: Project, compiled: Compiled): Promise<{ diff: RegistryDiff; next: Registry }> {
+  const applied = await project.catalog.applied();
+  const next = bumpVersions(applied?.registry ?? null, compiled.registry);
+  return { diff: diffRegistries(applied?.registry ?? null, compiled.registry), next };
+}
+
+/**
+ * Applies compiled definitions.
+ * @throws FabraError BREAKING_CHANGE without `newVersion`, CONSENT_NEEDED when features go without `consent`.
+ */
+export async function applyRegistry(project: Project, compiled: Compiled, options: ApplyOptions): Promise<{ revision: number; changes: Change[]; changed: boolean }> {
+  const { diff, next } = await planApply(project, compiled);
+  const applied = await project.catalog.applied();
+  if (applied && diff.changes.length === 0) return { revision: applied.revision, changes: [], changed: false };
+  const breaking = diff.changes.filter(c => c.breaking);
+  if (breaking.length > 0 && !options.newVersion)
+    throw new FabraError('BREAKING_CHANGE', `${breaking.map(c => `${c.kind} ${c.name}`).join(', ')}: what is applied means something else`, {
+      hint: 'See it with: fabra plan. Then run: fabra apply --new-version (the features are computed anew from the log), or give them new names.',
+    });
+  const removed = diff.changes.filter(c => c.op === 'remove' && c.kind === 'feature');
+  if (removed.length > 0 && !options.consent)
+    throw new FabraError('CONSENT_NEEDED', `${removed.map(c => c.name).join(', ')}: removing them drops their data`, { hint: 'Run: fabra apply --yes' });
+  const revision = await project.catalog.apply(next, project.clock.now());
+  await project.online.adopt([...compileGroups(next).groups.values()]);
+  return { revision, changes: diff.changes, changed: true };
+}

@@ -1,0 +1,72 @@
+/** Single-key questions to history: for `explain`, and for choosing what parity compares. */
+import type { ColumnValue, DecodedEvent } from '../../engine/values.ts';
+import type { Registry } from '../../registry/types.ts';
+import { ident, keyText, physicalColumn, text } from '../../sql/columns.ts';
+import type { Duck } from '../duckdb/engine.ts';
+
+/** Streams with events that feed an entity, and the event types. */
+export function feeds(registry: Registry, entity: string): Map<string, string[]> {
+  const out = new Map<string, Set<string>>();
+  for (const f of Object.values(registry.features)) {
+    if (f.kind !== 'window' || f.entity !== entity) continue;
+    for (const side of f.agg.op === 'ratio' ? [f.agg.num, f.agg.den] : [f.agg]) {
+      const types = out.get(side.stream) ?? new Set();
+      for (const t of side.events) types.add(t);
+      out.set(side.stream, types);
+    }
+  }
+  return new Map([...out].map(([s, t]) => [s, [...t].sort()]));
+}
+
+const typeList = (types: readonly string[]): string => types.map(text).join(', ');
+
+/** Rows of an entity in one stream: key parts as text. */
+function keyed(registry: Registry, entity: string, stream: string, types: readonly string[], relation: string): string {
+  const parts = registry.entities[entity]!.key.map((c, i) => `${keyText(registry, stream, types, c, 'e')} AS k${i}`).join(', ');
+  return `SELECT ${parts}, e.* FROM ${ident(relation)} e WHERE e.type IN (${typeList(types)})`;
+}
+
+const whole = (n: number): string => Array.from({ length: n }, (_, i) => `k${i} <> ''`).join(' AND ');
+
+export async function sampleKeys(db: Duck, registry: Registry, entity: string, limit: number, seed: number): Promise<string[][]> {
+  const n = registry.entities[entity]!.key.length;
+  const cols = Array.from({ length: n }, (_, i) => `k${i}`).join(', ');
+  const sources = [...feeds(registry, entity)].map(([s, types]) => `SELECT ${cols} FROM (${keyed(registry, entity, s, types, `log:${s}`)})`);
+  if (sources.length === 0) return [];
+  const sql = `SELECT ${cols} FROM (SELECT DISTINCT ${cols} FROM (${sources.join(' UNION ALL ')}) WHERE ${whole(n)}) ORDER BY hash(${cols}, ${Math.trunc(seed)}), ${cols} LIMIT ${Math.trunc(limit)}`;
+  return (await db.rows(sql)).map(r => Array.from({ length: n }, (_, i) => String(r[`k${i}`])));
+}
+
+const keyIs = (key: readonly string[]): string => key.map((k, i) => `k${i} = ${text(k)}`).join(' AND ');
+
+export async function timesOf(db: Duck, registry: Registry, entity: string, key: readonly string[], limit: number, seed: number): Promise<number[]> {
+  const sources = [...feeds(registry, entity)].map(([s, types]) => `SELECT ts FROM (${keyed(registry, entity, s, types, `log:${s}`)}) WHERE ${keyIs(key)}`);
+  if (sources.length === 0) return [];
+  const rows = await db.rows(`SELECT ts FROM (SELECT DISTINCT ts FROM (${sources.join(' UNION ALL ')})) ORDER BY hash(ts, ${Math.trunc(seed)}), ts LIMIT ${Math.trunc(limit)}`);
+  return rows.map(r => Number(r.ts));
+}
+
+const VERDICTS = ['ok', 'late', 'quarantined'] as const;
+
+export async function keyEvents(
+  db: Duck,
+  registry: Registry,
+  entity: string,
+  key: readonly string[],
+  stream: string,
+  from: number,
+  to: number,
+): Promise<{ event: DecodedEvent; verdict: 'ok' | 'late' | 'quarantined' | 'duplicate' }[]> {
+  const types = feeds(registry, entity).get(stream) ?? [];
+  if (types.length === 0) return [];
+  const bound = (t: number) => (t === Number.NEGATIVE_INFINITY ? -9e15 : t === Number.POSITIVE_INFINITY ? 9e15 : Math.trunc(t));
+  const sql = `SELECT *, CASE WHEN adm = 0 THEN row_number() OVER (PARTITION BY adm, id, ts ORDER BY p, o) ELSE 1 END AS copy
+    FROM (${keyed(registry, entity, stream, types, `all:${stream}`)}) WHERE ${keyIs(key)} AND ts >= ${bound(from)} AND ts < ${bound(to)} ORDER BY p, o`;
+  return (await db.rows(sql)).map(r => {
+    const type = String(r.type);
+    const columns: Record<string, ColumnValue> = {};
+    for (const c of registry.events[`${stream}/${type}`]!.columns) columns[c.name] = (r[physicalColumn(c.name, c.kind, c.places)] ?? null) as ColumnValue;
+    const event: DecodedEvent = { p: Number(r.p), o: Number(r.o), appended: Number(r.appended), ts: Number(r.ts), id: String(r.id), type, columns };
+    return { event, verdict: Number(r.copy) > 1 ? 'duplicate' : VERDICTS[Number(r.adm)]! };
+  });
+}
