@@ -59,7 +59,7 @@ function matchSql(registry: Registry, group: Group, match: Match): string {
 }
 
 /** Events of the keys asked for, once each: kid, ts, id where ties matter, m<i> per match, x<i> per column. */
-export function eventsSql(registry: Registry, names: Names, group: Group, suspects: boolean): string {
+export function eventsSql(registry: Registry, names: Names, group: Group, suspects: boolean, kind: 'TABLE' | 'VIEW'): string {
   const key = registry.entities[group.entity]?.key ?? [];
   const on = key.map((name, i) => `${keyText(registry, group.stream, group.types, name, 'l')} = k.k${i}`).join(' AND ');
   const joined = `SELECT k.kid, l.* FROM ${ident(names.log)} l JOIN ${ident(names.keys)} k ON ${on} WHERE ${typesIn(group.types, 'l.type')}`;
@@ -68,7 +68,6 @@ export function eventsSql(registry: Registry, names: Names, group: Group, suspec
     ...group.matches.map((m, i) => `${matchSql(registry, group, m)} AS m${i}`),
     ...group.columns.map((c, i) => `${ident(physicalColumn(c.name, c.kind, c.places))} AS x${i}`),
   ].join(', ');
-  const kind = group.instants.some(i => i.kind === 'session') ? 'TABLE' : 'VIEW';
   const create = `CREATE ${kind} ${table(names, 'events')} AS `;
   if (!suspects) return `${create}SELECT ${columns} FROM (${joined})`;
   const s = table(names, 'suspects');
@@ -96,11 +95,11 @@ function instantSql(instant: Instant & { kind: 'at' }): string {
 }
 
 /** Session starts by gaps and islands, and per row the newest one before its time (its own time when there is none). */
-export function sessionSql(names: Names, instant: Instant & { kind: 'session' }, index: number): string {
+export function sessionSql(names: Names, instant: Instant & { kind: 'session' }, index: number, eventsOf: (group: number) => string): string {
+  const events = instant.parts.map(p => `SELECT kid, ts FROM ${eventsOf(p.group)} WHERE m${p.match}`).join(' UNION ALL ');
   return `CREATE TABLE ${table(names, `session${index}`)} AS
     SELECT r.rid, r.kid, coalesce(s.ts, r.t) AS ts FROM ${ident(names.rows)} r ASOF LEFT JOIN (
-      SELECT kid, ts FROM (SELECT kid, ts, lag(ts) OVER (PARTITION BY kid ORDER BY ts) AS before
-        FROM ${table(names, 'events')} WHERE m${instant.match})
+      SELECT kid, ts FROM (SELECT kid, ts, lag(ts) OVER (PARTITION BY kid ORDER BY ts) AS before FROM (${events}))
       WHERE before IS NULL OR ts - before > ${integer(instant.gap)}) s ON r.kid = s.kid AND r.t > s.ts`;
 }
 
@@ -130,7 +129,7 @@ export function probeSql(names: Names, group: Group): string {
   const sizes = group.columns.map((c, i) =>
     physicalType(c.kind) === 'BIGINT' ? `, greatest(abs(CAST(max(x${i}) AS HUGEINT)), abs(CAST(min(x${i}) AS HUGEINT))) AS a${i}` : `, NULL AS a${i}`,
   );
-  return `SELECT count(*) AS n, min(ts) AS ts0, max(ts) AS ts1, max(kid) AS kid${sizes.join('')} FROM ${table(names, 'ordered')} WHERE b = ${EVENT}`;
+  return `SELECT count(*) AS n${sizes.join('')} FROM ${table(names, 'ordered')} WHERE b = ${EVENT}`;
 }
 
 /** The width of a column's running sums, from the probe. `limbs` keeps squares of the largest values inside 128 bits. */
@@ -147,22 +146,13 @@ export function widthOf(events: bigint, largest: bigint): Width {
   };
 }
 
-/** How (key, time) becomes one growing number: `kid * span + (ts - from)`. */
-export interface Clock {
-  type: 'BIGINT' | 'HUGEINT';
-  span: bigint;
-  from: bigint;
-}
+const RUNNING = '(ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)';
 
-export function clockOf(keys: bigint, from: bigint, to: bigint): Clock {
-  const span = to - from + 1n;
-  return { type: (keys + 2n) * span < 2n ** 62n ? 'BIGINT' : 'HUGEINT', span, from };
-}
-
-/** One running column: its name and the streaming window expression over the order. */
+/** One running column: its name and the streaming window expression over the order. `alone`: in a query of its own. */
 interface Running {
   name: string;
   sql: string;
+  alone: boolean;
 }
 
 const counted = (group: Group, slot: { match: number; column: number }): string =>
@@ -177,26 +167,26 @@ const LIMBS = (x: string): string[] => {
 
 export const squareParts = (width: Width): number => (width.squares === 'limbs' ? 3 : 1);
 
-export function runningColumns(group: Group, widths: readonly Width[], clock: Clock): Running[] {
-  const now = `CAST(kid AS ${clock.type}) * ${integer(clock.span)} + (ts - ${integer(clock.from)})`;
+export function runningColumns(group: Group, widths: readonly Width[]): Running[] {
   const out: Running[] = [];
+  const add = (name: string, sql: string, alone = false): unknown => out.push({ name, sql: `${sql} OVER ${RUNNING}`, alone });
   group.slots.forEach((slot, i) => {
     const is = counted(group, slot);
-    out.push({ name: `n${i}`, sql: `count(CASE WHEN ${is} THEN 1 END) OVER running` });
-    // Until the key has an event of its own this is another key's: read only where the count is not 0. (A streaming
-    // last_value IGNORE NULLS would say the same, but two of them in one query give nulls in DuckDB 1.5.6 [measured].)
-    if (slot.newest) out.push({ name: `l${i}`, sql: `max(CASE WHEN ${is} THEN ${now} END) OVER running` });
+    add(`n${i}`, `count(*) FILTER (WHERE ${is})`);
+    // Until the key has an event of its own this is another key's: read only where the count is not 0.
+    // Two of these in one query give wrong nulls in DuckDB 1.5.6, one does not [measured]: hence `alone`.
+    if (slot.newest) add(`l${i}`, `last_value(CASE WHEN ${is} THEN ts END IGNORE NULLS)`, true);
   });
   group.totals.forEach((total, i) => {
     const width = widths[total.column] as Width;
     const x = `x${total.column}`;
-    const sum = (value: string, type: string): string =>
-      `CAST(coalesce(sum(CASE WHEN m${total.match} THEN ${value} END) OVER running, 0) AS ${type})`;
-    out.push({ name: `s${i}`, sql: sum(x, width.sum) });
+    const sum = (name: string, value: string, type: string): unknown =>
+      out.push({ name, sql: `CAST(sum(CASE WHEN m${total.match} THEN ${value} ELSE 0 END) OVER ${RUNNING} AS ${type})`, alone: false });
+    sum(`s${i}`, `coalesce(${x}, 0)`, width.sum);
     if (!total.squares) return;
     const parts = width.squares === 'limbs' ? LIMBS(x) : [width.squares === 'BIGINT' ? `${x} * ${x}` : `CAST(${x} AS HUGEINT) * ${x}`];
     const type = width.squares === 'BIGINT' ? 'BIGINT' : 'HUGEINT';
-    parts.forEach((part, k) => out.push({ name: `q${i}p${k}`, sql: sum(part, type) }));
+    parts.forEach((part, k) => sum(`q${i}p${k}`, `coalesce(${part}, 0)`, type));
   });
   return out;
 }
@@ -207,16 +197,12 @@ export function instantsSql(names: Names, running: readonly Running[], used: Rea
     const cut = name.lastIndexOf('_');
     return `max(CASE WHEN b = ${name.slice(cut + 1)} THEN ${name.slice(0, cut)} END) AS ${name}`;
   });
-  const columns = running.map(r => `${r.sql} AS ${r.name}`).join(',\n');
+  const columns = (some: readonly Running[]): string => some.map(r => `, ${r.sql} AS ${r.name}`).join('');
+  const ordered = running.filter(r => r.alone).reduce((from, r) => `(SELECT *${columns([r])} FROM ${from})`, table(names, 'ordered'));
+  const alone = running.filter(r => r.alone).map(r => `, ${r.name}`).join('');
   return `CREATE TABLE ${table(names, `at${chunk}`)} AS SELECT rid, ${at.join(', ')} FROM (
-    SELECT * FROM (SELECT b, rid, ${columns} FROM ${table(names, 'ordered')}
-      WINDOW running AS (ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)) WHERE b < ${EVENT})
+    SELECT * FROM (SELECT b, rid${alone}${columns(running.filter(r => !r.alone))} FROM ${ordered}) WHERE b < ${EVENT})
     GROUP BY rid ORDER BY rid`;
-}
-
-/** The event time in a newest-event column. */
-export function newestSql(column: string, clock: Clock): string {
-  return `CAST(${column} % ${integer(clock.span)} + ${integer(clock.from)} AS BIGINT)`;
 }
 
 /** The events that a slot counts, by position: pos, kid, ts, x. */

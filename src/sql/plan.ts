@@ -34,8 +34,14 @@ export interface Total {
   squares: boolean;
 }
 
+/** A session is delimited by the events of a match in a group; a ratio over two streams has two such parts. */
+export interface SessionPart {
+  group: number;
+  match: number;
+}
+
 /** An instant a frame starts or ends at. */
-export type Instant = { kind: 'at'; frame: FramePlan; edge: 'start' | 'end' } | { kind: 'session'; gap: number; match: number };
+export type Instant = { kind: 'at'; frame: FramePlan; edge: 'start' | 'end' } | { kind: 'session'; gap: number; parts: SessionPart[] };
 
 export type TaskKind = 'extremes' | 'distinct' | 'first' | 'last' | 'oldest' | 'topK' | 'percentile' | 'list';
 
@@ -91,6 +97,11 @@ export interface FeatureSides {
   seen: Seen[];
 }
 
+/** The groups whose events delimit sessions. */
+export function sessionGroups(plan: Plan): Set<number> {
+  return new Set(plan.groups.flatMap(g => g.instants.flatMap(i => (i.kind === 'session' ? i.parts.map(p => p.group) : []))));
+}
+
 export interface Plan {
   groups: Group[];
   features: FeatureSides[];
@@ -118,18 +129,18 @@ export function planFeatures(registry: Registry, features: readonly WindowFeatur
     const aggs = sidesOf(feature);
     const ages = feature.frame.kind === 'lifetime' || feature.frame.kind === 'session';
     const types = (stream: string): string[] => [...new Set(aggs.filter(a => a.stream === stream).flatMap(a => a.events))].sort();
-    if (feature.frame.kind === 'session' && new Set(aggs.map(a => a.stream)).size > 1)
-      throw new Error(`${feature.id}: the sides of a session ratio are in two streams`);
+    const streams = [...new Set(aggs.map(a => a.stream))];
+    const parts = feature.frame.kind === 'session' ? streams.map(s => ({ group: builder(feature.entity, s), types: types(s) })) : [];
+    const session = parts.map(({ group, types }) => ({ group, match: (builders[group] as GroupBuilder).match(types) }));
     const side = (agg: AggPlan): Side => {
       const group = builder(feature.entity, agg.stream);
-      return { group, ...(builders[group] as GroupBuilder).side(agg, feature.frame, types(agg.stream), wantTs || ages) };
+      return { group, ...(builders[group] as GroupBuilder).side(agg, feature.frame, session, wantTs || ages) };
     };
     const seen = (stream: string): Seen => {
       const group = builder(feature.entity, stream);
-      return { group, ...(builders[group] as GroupBuilder).seen(feature.frame, types(stream)) };
+      return { group, ...(builders[group] as GroupBuilder).seen(feature.frame, types(stream), session) };
     };
-    const streams = ages ? [...new Set(aggs.map(a => a.stream))] : [];
-    return { feature, num: side(aggs[0] as AggPlan), den: aggs[1] ? side(aggs[1]) : null, seen: streams.map(seen) };
+    return { feature, num: side(aggs[0] as AggPlan), den: aggs[1] ? side(aggs[1]) : null, seen: ages ? streams.map(seen) : [] };
   });
   return { groups: builders.map(b => b.group), features: planned };
 }
@@ -178,7 +189,7 @@ class GroupBuilder {
     this.tasks = new Interned(group.tasks);
   }
 
-  side(agg: AggPlan, frame: FramePlan, types: string[], wantTs: boolean): Omit<Side, 'group'> {
+  side(agg: AggPlan, frame: FramePlan, session: SessionPart[], wantTs: boolean): Omit<Side, 'group'> {
     const match = this.match(agg.events, agg.where);
     const column = agg.column ? this.column(agg.column) : -1;
     const slot = this.slot(match, KEEPS_NULL.has(agg.op) || !this.nullable(agg) ? -1 : column);
@@ -187,15 +198,15 @@ class GroupBuilder {
     const summed = agg.op === 'sum' || agg.op === 'avg' || agg.op === 'stddev';
     const total = summed ? this.totals.add([match, column], () => ({ match, column, squares: false })) : -1;
     if (agg.op === 'stddev') (this.group.totals[total] as Total).squares = true;
-    const span = this.span(frame, types);
+    const span = this.span(frame, session);
     return { agg, slot, total, span, newest, task: this.task(agg, slot, column, span) };
   }
 
-  seen(frame: FramePlan, types: string[]): Omit<Seen, 'group'> {
-    return { slot: this.slot(this.match(types), -1), span: this.span(frame, types) };
+  seen(frame: FramePlan, types: string[], session: SessionPart[]): Omit<Seen, 'group'> {
+    return { slot: this.slot(this.match(types), -1), span: this.span(frame, session) };
   }
 
-  private match(types: string[], where?: FilterPlan): number {
+  match(types: string[], where?: FilterPlan): number {
     return this.matches.add([types, where ?? null], () => ({ types, ...(where && { where }) }));
   }
 
@@ -219,9 +230,9 @@ class GroupBuilder {
     return this.instants.add(instant, () => instant);
   }
 
-  private span(frame: FramePlan, types: string[]): [number, number] {
+  private span(frame: FramePlan, session: SessionPart[]): [number, number] {
     const end = this.instant({ kind: 'at', frame: endOf(frame), edge: 'end' });
-    if (frame.kind === 'session') return [this.instant({ kind: 'session', gap: frame.gap, match: this.match(types) }), end];
+    if (frame.kind === 'session') return [this.instant({ kind: 'session', gap: frame.gap, parts: session }), end];
     return [this.instant({ kind: 'at', frame, edge: 'start' }), end];
   }
 

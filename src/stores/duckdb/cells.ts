@@ -2,7 +2,7 @@
 import { type AggState, finishCell } from '../../engine/finish.ts';
 import type { Cell, ColumnValue, Exact } from '../../engine/values.ts';
 import type { AggPlan } from '../../registry/types.ts';
-import { type Clock, newestSql, squareParts, type Width } from '../../sql/group.ts';
+import { squareParts, type Width } from '../../sql/group.ts';
 import { capOf, type FeatureSides, type Group, type Plan, type Seen, type Side } from '../../sql/plan.ts';
 import type { DuckValue } from './read.ts';
 
@@ -30,7 +30,6 @@ export interface Located {
   at(name: string): string;
   task(index: number, column: string): string;
   widths: readonly Width[];
-  clock: Clock;
 }
 
 /** The names of running columns at instants that a group's features and tasks read. */
@@ -68,7 +67,7 @@ function squares(parts: readonly bigint[]): bigint {
 function stateReader(side: Side, group: Located, totals: Group['totals'], out: Outputs, approx: Approx): ReadState {
   const delta = (name: string): number => out.add(`${group.at(`${name}_${side.span[1]}`)} - ${group.at(`${name}_${side.span[0]}`)}`);
   const n = delta(`n${side.slot}`);
-  const l = side.newest ? out.add(newestSql(group.at(`l${side.slot}_${side.span[1]}`), group.clock)) : -1;
+  const l = side.newest ? out.add(group.at(`l${side.slot}_${side.span[1]}`)) : -1;
   const base: ReadState = (columns, row) => {
     const count = columns[n]?.[row] as number;
     return { n: count, ts: l >= 0 && count > 0 ? (columns[l]?.[row] as number) : null };

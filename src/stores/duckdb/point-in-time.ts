@@ -6,11 +6,10 @@ import type { Cell } from '../../engine/values.ts';
 import type { Registry, WindowFeaturePlan } from '../../registry/types.ts';
 import { ident } from '../../sql/columns.ts';
 import {
-  type Clock, clockOf, eventsSql, instantsSql, keySql, type Names, orderSql, positionsSql, probeSql, runningColumns, sessionSql, suspectsSql, table, type Width,
-  widthOf,
+  eventsSql, instantsSql, keySql, type Names, orderSql, positionsSql, probeSql, runningColumns, sessionSql, suspectsSql, table, type Width, widthOf,
 } from '../../sql/group.ts';
 import { baseSql, pairCountSql, type Source, taskSql } from '../../sql/lists.ts';
-import { type Group, type Plan, planFeatures, type Task } from '../../sql/plan.ts';
+import { type Group, type Plan, planFeatures, sessionGroups, type Task } from '../../sql/plan.ts';
 import { type Approx, cellReader, type Located, Outputs, usedColumns } from './cells.ts';
 import type { Duck } from './engine.ts';
 
@@ -72,7 +71,8 @@ class Run {
     await this.db.run(`SET disabled_optimizers = 'join_order,build_side_probe_side'`);
     const located: Located[] = [];
     await this.create(`CREATE TABLE ${ident(`${this.prefix}times`)} AS SELECT rid, t FROM ${ident(this.req.spine)} ORDER BY rid`);
-    for (const [index, group] of this.plan.groups.entries()) located.push(await this.group(group, index));
+    const names = await this.events();
+    for (const [index, group] of this.plan.groups.entries()) located.push(await this.group(group, index, names));
     const out = new Outputs();
     const wantTs = this.req.wantTs !== false;
     const readers = this.plan.features.map(f => cellReader(f, this.plan, located, out, this.req.approx, wantTs));
@@ -116,35 +116,45 @@ class Run {
     return names;
   }
 
-  /** All tables of one group; what is left of it are the results, one row per spine row. */
-  private async group(group: Group, index: number): Promise<Located> {
-    const names = await this.names(group, index);
-    await this.create(suspectsSql(names, group));
-    const [suspects] = await this.db.rows(`SELECT count(*) AS n FROM ${table(names, 'suspects')}`);
-    await this.create(eventsSql(this.req.registry, names, group, suspects?.n !== 0));
-    for (const [i, instant] of group.instants.entries()) if (instant.kind === 'session') await this.create(sessionSql(names, instant, i));
-    await this.create(orderSql(names, group));
-    await this.drop(table(names, 'events'));
-    const { widths, clock } = await this.widths(names, group);
-    const at = await this.totals(names, group, index, widths, clock);
-    const task = await this.tasks(names, group, at);
-    await this.drop(table(names, 'ordered'));
-    return { at, task, widths, clock };
+  /** The events of every group come first: a session may be delimited by those of two. */
+  private async events(): Promise<Names[]> {
+    const all: Names[] = [];
+    const delimiting = sessionGroups(this.plan);
+    for (const [index, group] of this.plan.groups.entries()) {
+      const names = await this.names(group, index);
+      await this.create(suspectsSql(names, group));
+      const [suspects] = await this.db.rows(`SELECT count(*) AS n FROM ${table(names, 'suspects')}`);
+      await this.create(eventsSql(this.req.registry, names, group, suspects?.n !== 0, delimiting.has(index) ? 'TABLE' : 'VIEW'));
+      all.push(names);
+    }
+    return all;
   }
 
-  private async widths(names: Names, group: Group): Promise<{ widths: Width[]; clock: Clock }> {
+  /** All tables of one group; what is left of it are the results, one row per spine row. */
+  private async group(group: Group, index: number, all: readonly Names[]): Promise<Located> {
+    const names = all[index] as Names;
+    for (const [i, instant] of group.instants.entries())
+      if (instant.kind === 'session') await this.create(sessionSql(names, instant, i, g => table(all[g] as Names, 'events')));
+    await this.create(orderSql(names, group));
+    const widths = await this.widths(names, group);
+    const at = await this.totals(names, group, index, widths);
+    const task = await this.tasks(names, group, at);
+    await this.drop(table(names, 'ordered'));
+    return { at, task, widths };
+  }
+
+  private async widths(names: Names, group: Group): Promise<Width[]> {
     const [sizes = {}] = await this.db.rows(probeSql(names, group));
     const big = (v: unknown): bigint => BigInt((v ?? 0) as number | bigint);
-    const widths = group.columns.map((_, i) => widthOf(big(sizes.n), big(sizes[`a${i}`])));
-    return { widths, clock: clockOf(big(sizes.kid), big(sizes.ts0), big(sizes.ts1)) };
+    return group.columns.map((_, i) => widthOf(big(sizes.n), big(sizes[`a${i}`])));
   }
 
   /** Runs the totals in passes; returns where a running column at an instant is found. */
-  private async totals(names: Names, group: Group, index: number, widths: Width[], clock: Clock): Promise<Located['at']> {
+  private async totals(names: Names, group: Group, index: number, widths: Width[]): Promise<Located['at']> {
     const used = usedColumns(this.plan, index, widths);
     const nameOf = (column: string): string => column.slice(0, column.lastIndexOf('_'));
     const read = new Set([...used].map(nameOf));
-    const running = runningColumns(group, widths, clock).filter(r => read.has(r.name));
+    const running = runningColumns(group, widths).filter(r => read.has(r.name));
     const where = new Map<string, string>();
     for (let chunk = 0; chunk * COLUMNS_PER_PASS < running.length; chunk++) {
       const some = running.slice(chunk * COLUMNS_PER_PASS, (chunk + 1) * COLUMNS_PER_PASS);
