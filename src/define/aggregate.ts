@@ -97,65 +97,70 @@ function agg<V, C>(node: AggNode): Agg<V, C> {
   });
 }
 
-type Columns<E> = E extends EventDef<string, infer C> ? C : never;
+/** One event or several of the same stream. */
+type Events = EventDef | readonly [EventDef, ...EventDef[]];
+type ColumnsOfEvent<E> = E extends EventDef<string, infer C> ? C : never;
+/** Columns that all members of a union have, with the union of their types. */
+type Shared<C> = Pick<C, keyof C>;
+/** Columns of an event, or those that several share. */
+type Columns<E> = E extends readonly EventDef[] ? Shared<ColumnsOfEvent<E[number]>> : ColumnsOfEvent<E>;
 type Of<C, T> = { [K in keyof C]-?: NonNullable<C[K]> extends T ? K : never }[keyof C] & string;
+type Any<E> = keyof Columns<E> & string;
+type Value<E, K> = NonNullable<Columns<E>[K & keyof Columns<E>]>;
 type Numeric = number | bigint;
 type Sorted = number | bigint | string;
-/** One event or several of the same stream; columns are those they share. */
-type Events<E> = E | readonly [E, ...E[]];
-const list = <E>(events: Events<E>): E[] => (Array.isArray(events) ? [...(events as readonly E[])] : [events as E]);
-const over = <V, E>(op: string, events: Events<E>, rest: Omit<Partial<AggNode>, 'op' | 'events'> = {}): Agg<V, Columns<E>> =>
-  agg({ op, events: list(events) as unknown as EventDef[], ...rest });
+const list = (events: Events): EventDef[] => (Array.isArray(events) ? [...(events as readonly EventDef[])] : [events as EventDef]);
+const over = <V, E>(op: string, events: Events, rest: Omit<Partial<AggNode>, 'op' | 'events'> = {}): Agg<V, Columns<E>> => agg({ op, events: list(events), ...rest });
 
 /** Number of events. 0 when there is none. @example count(view).over('5m') */
-export const count = <E extends EventDef>(...events: readonly [E, ...E[]]): Agg<number, Columns<E>> => over('count', events);
+export const count = <E extends readonly [EventDef, ...EventDef[]]>(...events: E): Agg<number, Columns<E>> => over('count', events);
 
 /** Exact sum; nulls skipped, 0 when empty. @example sum(purchase, 'revenue').over('24h') */
-export const sum = <E extends EventDef, K extends Of<Columns<E>, Numeric>>(
-  events: Events<E>,
+export const sum = <E extends Events, K extends Of<Columns<E>, Numeric>>(
+  events: E,
   column: K,
-): Agg<NonNullable<Columns<E>[K]> extends bigint ? bigint : number, Columns<E>> => over('sum', events, { column });
+): Agg<Value<E, K> extends bigint ? bigint : number, Columns<E>> => over('sum', events, { column });
 
 /** Exact sum over count of the non-null, rounded once; null when empty. @example avg(purchase, 'price').over('1h') */
-export const avg = <E extends EventDef, K extends Of<Columns<E>, Numeric>>(events: Events<E>, column: K): Agg<number | null, Columns<E>> => over('avg', events, { column });
+export const avg = <E extends Events, K extends Of<Columns<E>, Numeric>>(events: E, column: K): Agg<number | null, Columns<E>> => over('avg', events, { column });
 
 /** Smallest value; strings by UTF-8 bytes; null when empty. @example min(purchase, 'price').over('1h') */
-export const min = <E extends EventDef, K extends Of<Columns<E>, Sorted>>(events: Events<E>, column: K): Agg<NonNullable<Columns<E>[K]> | null, Columns<E>> =>
+export const min = <E extends Events, K extends Of<Columns<E>, Sorted>>(events: E, column: K): Agg<Value<E, K> | null, Columns<E>> =>
   over('min', events, { column });
 
 /** Greatest value; null when empty. @example max(purchase, 'price').over('1h') */
-export const max = <E extends EventDef, K extends Of<Columns<E>, Sorted>>(events: Events<E>, column: K): Agg<NonNullable<Columns<E>[K]> | null, Columns<E>> =>
+export const max = <E extends Events, K extends Of<Columns<E>, Sorted>>(events: E, column: K): Agg<Value<E, K> | null, Columns<E>> =>
   over('max', events, { column });
 
 /** Sample standard deviation (n-1); null under two values. @example stddev(purchase, 'price').over('24h') */
-export const stddev = <E extends EventDef, K extends Of<Columns<E>, Numeric>>(events: Events<E>, column: K): Agg<number | null, Columns<E>> => over('stddev', events, { column });
+export const stddev = <E extends Events, K extends Of<Columns<E>, Numeric>>(events: E, column: K): Agg<number | null, Columns<E>> => over('stddev', events, { column });
 
 /** Number of different non-null values, exact. @example countDistinct(view, 'product_id').over('24h') */
-export const countDistinct = <E extends EventDef, K extends keyof Columns<E> & string>(events: Events<E>, column: K): Agg<number, Columns<E>> =>
+export const countDistinct = <E extends Events, K extends Any<E>>(events: E, column: K): Agg<number, Columns<E>> =>
   over('countDistinct', events, { column });
 
 /** Estimate by HyperLogLog (12 bits, standard error 1.6 %), the same number on every path. @example approxCountDistinct(view, 'product_id').over('7d') */
-export const approxCountDistinct = <E extends EventDef, K extends keyof Columns<E> & string>(events: Events<E>, column: K): Agg<number, Columns<E>> =>
+export const approxCountDistinct = <E extends Events, K extends Any<E>>(events: E, column: K): Agg<number, Columns<E>> =>
   over('approxCountDistinct', events, { column });
 
 /** Value of the oldest event by (time, id), null kept. @example first(view, 'geo.country').lifetime() */
-export const first = <E extends EventDef, K extends keyof Columns<E> & string>(events: Events<E>, column: K): Agg<NonNullable<Columns<E>[K]> | null, Columns<E>> =>
+export const first = <E extends Events, K extends Any<E>>(events: E, column: K): Agg<Value<E, K> | null, Columns<E>> =>
   over('first', events, { column });
 
 /** Value of the newest event by (time, id), null kept. @example last(view, 'product_id').over('1h') */
-export const last = <E extends EventDef, K extends keyof Columns<E> & string>(events: Events<E>, column: K): Agg<NonNullable<Columns<E>[K]> | null, Columns<E>> =>
+export const last = <E extends Events, K extends Any<E>>(events: E, column: K): Agg<Value<E, K> | null, Columns<E>> =>
   over('last', events, { column });
 
 /** Values of the n oldest events, oldest first. @example firstN(view, 'product_id', 5).over('1h') */
-export const firstN = <E extends EventDef, K extends keyof Columns<E> & string>(events: Events<E>, column: K, n: number): Agg<Columns<E>[K][], Columns<E>> =>
+export const firstN = <E extends Events, K extends Any<E>>(events: E, column: K, n: number): Agg<Columns<E>[K & keyof Columns<E>][], Columns<E>> =>
   over('firstN', events, { column, n });
 
 /** Values of the n newest events, newest first. @example lastN(view, 'product_id', 5).over('1h') */
-export const lastN = <E extends EventDef, K extends keyof Columns<E> & string>(events: Events<E>, column: K, n: number): Agg<Columns<E>[K][], Columns<E>> =>
+export const lastN = <E extends Events, K extends Any<E>>(events: E, column: K, n: number): Agg<Columns<E>[K & keyof Columns<E>][], Columns<E>> =>
   over('lastN', events, { column, n });
 
 /** The k most frequent values, ties by value ascending. @example topK(view, 'product_id', 3).over('24h') */
-export const topK = <E extends EventDef, K extends keyof Columns<E> & string>(events: Events<E>, column: K, k: number): Agg<NonNullable<Columns<E>[K]>[], Columns<E>> =>
+export const topK = <E extends Events, K extends Any<E>>(events: E, column: K, k: number): Agg<Value<E, K>[], Columns<E>> =>
   over('topK', events, { column, n: k });
 
 /**
@@ -163,22 +168,22 @@ export const topK = <E extends EventDef, K extends keyof Columns<E> & string>(ev
  * @param q above 0, at most 1.
  * @example percentile(purchase, 'price', 0.95).over('24h')
  */
-export const percentile = <E extends EventDef, K extends Of<Columns<E>, Numeric>>(
-  events: Events<E>,
+export const percentile = <E extends Events, K extends Of<Columns<E>, Numeric>>(
+  events: E,
   column: K,
   q: number,
   options: { cap?: number } = {},
-): Agg<NonNullable<Columns<E>[K]> | null, Columns<E>> => over('percentile', events, { column, q, cap: options.cap ?? 100_000 });
+): Agg<Value<E, K> | null, Columns<E>> => over('percentile', events, { column, q, cap: options.cap ?? 100_000 });
 
 /** Percentile by a sketch with integer buckets, relative error at most 0.8 %, the same number on every path. @example approxPercentile(view, 'price', 0.5).over('7d') */
-export const approxPercentile = <E extends EventDef, K extends Of<Columns<E>, Numeric>>(
-  events: Events<E>,
+export const approxPercentile = <E extends Events, K extends Of<Columns<E>, Numeric>>(
+  events: E,
   column: K,
   q: number,
-): Agg<NonNullable<Columns<E>[K]> | null, Columns<E>> => over('approxPercentile', events, { column, q });
+): Agg<Value<E, K> | null, Columns<E>> => over('approxPercentile', events, { column, q });
 
 /** Seconds between the oldest and the newest event; null when there is none. @example span(view, cart).perSession({ gap: '30m' }) */
-export const span = <E extends EventDef>(...events: readonly [E, ...E[]]): Agg<number | null, Columns<E>> => over('span', events);
+export const span = <E extends readonly [EventDef, ...EventDef[]]>(...events: E): Agg<number | null, Columns<E>> => over('span', events);
 
 /**
  * Exact quotient of two aggregates over the same frame, rounded once; null when either is null. A zero denominator gives `zero`, else null.

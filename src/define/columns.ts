@@ -3,6 +3,16 @@ import { z } from 'zod';
 import { FabraError } from '../lib/errors.ts';
 import { attempt } from './site.ts';
 
+declare module 'zod' {
+  interface ZodType<out Output = unknown, out Input = unknown, out Internals extends z.core.$ZodTypeInternals<Output, Input> = z.core.$ZodTypeInternals<Output, Input>> {
+    /**
+     * zod's own `pipe` wants a target that reads exactly what comes out; a stated output is often narrower (`{...e, revenue}` into
+     * the columns to keep) or looser (nullish). This form takes any target that can read the value.
+     */
+    pipe<T extends z.core.$ZodType>(target: T & (z.core.output<this> extends z.core.input<T> ? unknown : 'the value that comes out is not what this schema reads')): z.ZodPipe<this, T>;
+  }
+}
+
 /** Kept in the zod definition itself, so that `.nonnegative()` and friends carry it along. */
 export interface FabraColumn {
   decimal?: number;
