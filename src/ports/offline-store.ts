@@ -71,6 +71,6 @@ export interface OfflineStore {
   files(stream?: string): Promise<HistoryFile[]>;
   /** Whether files of a stream were decoded by other rules than the plan's. */
   stale(plan: StreamPlan): Promise<boolean>;
-  /** Replaces all files of a stream by these rows (a changed schema or lateness): new files first, then one swap of the manifest. */
-  rewrite(plan: StreamPlan, registry: Registry, rows: AsyncIterable<readonly HistoryRow[]>, next: Mark, lease: Lease): Promise<void>;
+  /** Replaces all files of a stream by these rows (a changed schema or lateness): new files first, then one swap of the manifest; `next` is asked after the last row. */
+  rewrite(plan: StreamPlan, registry: Registry, rows: AsyncIterable<readonly HistoryRow[]>, next: () => Mark, lease: Lease): Promise<void>;
 }

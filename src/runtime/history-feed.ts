@@ -72,9 +72,7 @@ export class HistoryFeed {
       yield rows;
       mark = { ...mark, next };
     }
-    // The generator moves `mark`; it is read when all rows are written.
-    const end: Mark = { get next() { return mark.next; }, get admit() { return mark.admit; } };
-    await history.rewrite(plan, this.registry, batches(), end, this.lease);
+    await history.rewrite(plan, this.registry, batches(), () => mark, this.lease);
   }
 
   /** `mark` is the position behind these rows (rejected events have no row but move it). */

@@ -12,7 +12,7 @@ import { type AppendColumn, Duck } from '../duckdb/engine.ts';
 import { pointInTime } from '../duckdb/point-in-time.ts';
 import { keyEvents, sampleKeys, timesOf } from './lookups.ts';
 import { type Manifest, rulesOf } from './manifest.ts';
-import type { HistoryOptions } from './store.ts';
+import type { HistoryOptions } from './open.ts';
 import { FIXED, HistoryTable } from './table.ts';
 
 interface ViewOptions extends HistoryOptions {

@@ -88,7 +88,7 @@ class FileHistory implements OfflineStore {
     return files;
   }
 
-  async rewrite(plan: StreamPlan, registry: Registry, batches: AsyncIterable<readonly HistoryRow[]>, next: Mark, lease: Lease): Promise<void> {
+  async rewrite(plan: StreamPlan, registry: Registry, batches: AsyncIterable<readonly HistoryRow[]>, next: () => Mark, lease: Lease): Promise<void> {
     const remove = await this.files(plan.name);
     const now = this.options.clock.now();
     const add: HistoryFile[] = [];
@@ -101,7 +101,7 @@ class FileHistory implements OfflineStore {
         from = to;
       }
     });
-    this.manifest.swap({ add, remove, mark: { stream: plan.name, partition: 0, mark: next }, now }, lease);
+    this.manifest.swap({ add, remove, mark: { stream: plan.name, partition: 0, mark: next() }, now }, lease);
   }
 
   async *scan(stream: string, partition: number, from: number, to: number) {
