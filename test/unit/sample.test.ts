@@ -4,6 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
+import { readInstant } from '../../src/lib/time.ts';
+import { compileProject } from '../../src/registry/compile.ts';
+import { readHeader, readRows, rowWriter } from '../../src/runtime/files/index.ts';
 import { CLICKSTREAM_COLUMNS, clickstreamCounts, clickstreamLines, DEFAULT_SAMPLE, type SampleCounts, type SampleOptions } from '../../src/runtime/sample/clickstream.ts';
 import { Heap } from '../../src/runtime/sample/heap.ts';
 import { mix32, random, xoshiro128 } from '../../src/runtime/sample/random.ts';
@@ -178,6 +181,32 @@ describe('the sample clickstream', () => {
       expect([...a!.subarray(4, 8), a![9]]).toEqual([0, 0, 0, 0, 255]);
       await expect(writeClickstream(join(dir, 'none', 'd.csv.gz'), sample(10))).rejects.toMatchObject({ code: 'ENOENT' });
       expect((await readdir(dir)).sort()).toEqual(['a.csv.gz', 'b.csv.gz', 'c.csv']);
+    } finally {
+      await rm(dir, { recursive: true, force: true });
+    }
+  });
+
+  test('read back and typed by the template, exactly the malformed rows are rejected', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'fabra-sample-'));
+    try {
+      const file = join(dir, 'events.csv.gz');
+      const counts = await writeClickstream(file, sample(20_000));
+      const { registry, code } = await compileProject(join(import.meta.dirname, '../../templates/clickstream/features.ts'), dir);
+      const header = (await readHeader(file))!;
+      const events = new Map(Object.entries(registry.events).map(([key, e]) => [e.type, { schema: code.schemas.get(key)!, write: rowWriter(header, e.input) }]));
+      const verdicts = { read: 0, rejected: 0 };
+      for await (const { rows } of readRows(file)) {
+        for (const row of rows) {
+          verdicts.read++;
+          const cells = row.values as Record<string, string>;
+          const event = events.get(cells.event_type!)!;
+          const parsed = event.schema.safeParse(JSON.parse(event.write(cells)));
+          if (!parsed.success || !cells.event_id || readInstant(cells.event_ts) === null) verdicts.rejected++;
+        }
+      }
+      expect(verdicts).toEqual({ read: 20_000, rejected: counts.malformed });
+      const { events_raw } = registry.streams;
+      expect(events_raw).toMatchObject({ lateness: 600_000, maxAhead: 172_800_000, id: { column: 'event_id' } });
     } finally {
       await rm(dir, { recursive: true, force: true });
     }
