@@ -59,11 +59,7 @@ export const prodMedianRevenue24h = feature(product, 'prod_median_revenue_24h', 
 
 // Sessions: events no further apart than 30 minutes, within one session id
 export const sessDuration = feature(session, 'sess_duration_s', span(impression, click, view, cart, purchase).perSession({ gap: '30m' }));
-export const sessUniqueProducts = feature(
-  session,
-  'sess_unique_products',
-  countDistinct([impression, click, view, cart, purchase], 'product_id').perSession({ gap: '30m' }),
-);
+export const sessUniqueProducts = feature(session, 'sess_unique_products', countDistinct([impression, click, view, cart, purchase], 'product_id').perSession({ gap: '30m' }));
 
 // Computed when it is read, from other features and what the caller knows
 export const cartPressure = feature(

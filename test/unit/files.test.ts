@@ -32,14 +32,22 @@ const numberedErrors = (rows: FileRow[]) => rows.filter(r => r.error).map(r => [
 describe('CSV', () => {
   test('empty cells are null, quoted or not; blank lines are no rows; the last line end may be missing', async () => {
     const rows = await csv('a,b,c\n1,,3\n\n"","x",\n,,');
-    expect(values(rows)).toEqual([{ a: '1', b: null, c: '3' }, { a: null, b: 'x', c: null }, { a: null, b: null, c: null }]);
+    expect(values(rows)).toEqual([
+      { a: '1', b: null, c: '3' },
+      { a: null, b: 'x', c: null },
+      { a: null, b: null, c: null },
+    ]);
     expect(rows.map(r => r.line)).toEqual([2, 4, 5]);
     expect(rows[0]!.raw).toBe('1,,3');
   });
 
   test('quotes hold delimiters, doubled quotes and line ends; numbering counts lines, not rows', async () => {
     const rows = await csv('a,b\r\n"x, y","he said ""hi"""\r\n"two\r\nlines",z\r\nq,"end"\r\n');
-    expect(values(rows)).toEqual([{ a: 'x, y', b: 'he said "hi"' }, { a: 'two\r\nlines', b: 'z' }, { a: 'q', b: 'end' }]);
+    expect(values(rows)).toEqual([
+      { a: 'x, y', b: 'he said "hi"' },
+      { a: 'two\r\nlines', b: 'z' },
+      { a: 'q', b: 'end' },
+    ]);
     expect(rows.map(r => r.line)).toEqual([2, 3, 5]);
     expect(rows[1]!.raw).toBe('"two\r\nlines",z');
   });
@@ -55,14 +63,21 @@ describe('CSV', () => {
       [5, '2 cells expected, 3 found'],
       [6, '2 cells expected, 3 found'],
     ]);
-    expect(values(rows.filter(r => !r.error))).toEqual([{ a: '1', b: '2' }, { a: '4', b: '5' }, { a: '10', b: '11' }]);
+    expect(values(rows.filter(r => !r.error))).toEqual([
+      { a: '1', b: '2' },
+      { a: '4', b: '5' },
+      { a: '10', b: '11' },
+    ]);
     expect(rows[1]).toMatchObject({ values: null, raw: '3' });
   });
 
   test('a quote that never closes costs its own line only', async () => {
     const rows = await csv('a,b\n1,"open\n2,x\n3,y\n');
     expect(numberedErrors(rows)).toEqual([[2, 'a quote that is opened here is never closed']]);
-    expect(values(rows.slice(1))).toEqual([{ a: '2', b: 'x' }, { a: '3', b: 'y' }]);
+    expect(values(rows.slice(1))).toEqual([
+      { a: '2', b: 'x' },
+      { a: '3', b: 'y' },
+    ]);
     expect(numberedErrors(await csv('a,b\n1,"open'))).toHaveLength(1);
   });
 
@@ -88,7 +103,10 @@ describe('CSV', () => {
 
   test('a line beyond 16 MiB is one error, without holding it', async () => {
     const rows = await csv(`a\n1\n${'x'.repeat(17 * 1024 * 1024)}\n2\n${'y'.repeat(17 * 1024 * 1024)}`);
-    expect(numberedErrors(rows)).toEqual([[3, 'the line is longer than 16 MiB'], [5, 'the line is longer than 16 MiB']]);
+    expect(numberedErrors(rows)).toEqual([
+      [3, 'the line is longer than 16 MiB'],
+      [5, 'the line is longer than 16 MiB'],
+    ]);
     expect(values(rows.filter(r => !r.error))).toEqual([{ a: '1' }, { a: '2' }]);
     expect(rows.every(r => r.raw.length < 100)).toBe(true);
   });
@@ -107,7 +125,9 @@ describe('CSV', () => {
   test('reads back what is written, at any cut of the input into blocks of lines', () => {
     const text = fc.string({ unit: fc.constantFrom('a', 'é', '\u{1f3ff}', ' ', ',', '"', '\n', '\r', ';', '.'), maxLength: 8 });
     const quote = (v: string, always: boolean): string => (always || /[",\n\r]/.test(v) ? `"${v.replaceAll('"', '""')}"` : v);
-    const table = fc.integer({ min: 1, max: 4 }).chain(width => fc.array(fc.tuple(fc.array(text, { minLength: width, maxLength: width }), fc.boolean()), { minLength: 1, maxLength: 8 }));
+    const table = fc
+      .integer({ min: 1, max: 4 })
+      .chain(width => fc.array(fc.tuple(fc.array(text, { minLength: width, maxLength: width }), fc.boolean()), { minLength: 1, maxLength: 8 }));
     fc.assert(
       fc.property(table, fc.boolean(), fc.boolean(), fc.array(fc.boolean(), { minLength: 40, maxLength: 40 }), (rows, crlf, ended, cuts) => {
         const width = rows[0]![0].length;
@@ -244,10 +264,20 @@ describe('files', () => {
 
 describe('rows as JSON', () => {
   const plan = (name: string, kind: ColumnKind, places?: number): ColumnPlan => ({ name, kind, places, nullable: true });
-  const columns = [plan('s', 'string'), plan('d', 'decimal', 2), plan('i', 'int', 0), plan('big', 'int64', 0), plan('ok', 'bool'), plan('device.mobile', 'bool'), plan('device.os', 'string')];
+  const columns = [
+    plan('s', 'string'),
+    plan('d', 'decimal', 2),
+    plan('i', 'int', 0),
+    plan('big', 'int64', 0),
+    plan('ok', 'bool'),
+    plan('device.mobile', 'bool'),
+    plan('device.os', 'string'),
+  ];
 
   test('dotted names nest, empty cells are left out, undeclared columns are strings', () => {
-    expect(rowToJson({ s: 'x', d: '29.90', 'device.mobile': '0', i: null, other: '5', 'device.os': 'iOS', 'geo.city': null }, columns)).toBe('{"s":"x","d":29.90,"device":{"mobile":false,"os":"iOS"},"other":"5"}');
+    expect(rowToJson({ s: 'x', d: '29.90', 'device.mobile': '0', i: null, other: '5', 'device.os': 'iOS', 'geo.city': null }, columns)).toBe(
+      '{"s":"x","d":29.90,"device":{"mobile":false,"os":"iOS"},"other":"5"}',
+    );
     expect(rowToJson({ s: null }, columns)).toBe('{}');
     expect(rowToEvent({ s: 'x', d: '29.90' }, columns)).toEqual({ s: 'x', d: 29.9 });
   });

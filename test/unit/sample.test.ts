@@ -98,7 +98,12 @@ describe('the sample clickstream', () => {
     expect(text(sample(2000, 43))).not.toBe(text(sample(2000)));
   });
 
-  test.each([[5_000, 42], [5_000, 7], [12_345, 1], [100_000, 42]])('%d events, seed %d: a naive judge of the rows counts what the generator counts', (events, seed) => {
+  test.each([
+    [5_000, 42],
+    [5_000, 7],
+    [12_345, 1],
+    [100_000, 42],
+  ])('%d events, seed %d: a naive judge of the rows counts what the generator counts', (events, seed) => {
     const o = sample(events, seed);
     const [header, ...lines] = [...clickstreamLines(o)];
     expect(header).toBe(CLICKSTREAM_COLUMNS.join(','));

@@ -78,7 +78,10 @@ export class CsvParser {
   /** A line without quotes: cut at the delimiters, straight into the values. */
   #plain(line: string, out: FileRow[]): void {
     const header = this.#header;
-    if (header === null) return this.#row(line.split(this.#delimiter), line, out);
+    if (header === null) {
+      this.#row(line.split(this.#delimiter), line, out);
+      return;
+    }
     const n = header.length;
     const values: Record<string, string | null> = {};
     let i = 0;
@@ -90,8 +93,8 @@ export class CsvParser {
       from = to + 1;
       if (to === line.length) break;
     }
-    if (i !== n - 1) return this.#error(`${n} cells expected, ${line.split(this.#delimiter).length} found`, line, out);
-    out.push(mark({ line: this.#line, values, raw: line }));
+    if (i === n - 1) out.push(mark({ line: this.#line, values, raw: line }));
+    else this.#error(`${n} cells expected, ${line.split(this.#delimiter).length} found`, line, out);
   }
 
   #row(cells: (string | null)[], raw: string, out: FileRow[]): void {
@@ -101,11 +104,13 @@ export class CsvParser {
       return;
     }
     const n = header.length;
-    if (cells.length !== n) return this.#error(`${n} cells expected, ${cells.length} found`, raw, out);
+    if (cells.length !== n) {
+      this.#error(`${n} cells expected, ${cells.length} found`, raw, out);
+      return;
+    }
     const values: Record<string, string | null> = {};
     for (let i = 0; i < n; i++) values[header[i]!] = cells[i]!;
-    const row: FileRow = { line: this.#line, values, raw };
-    out.push(mark(row));
+    out.push(mark({ line: this.#line, values, raw }));
   }
 
   #error(error: string, raw: string, out: FileRow[]): void {

@@ -60,8 +60,19 @@ export async function readHeader(path: string, options: ReadOptions = {}): Promi
 export async function fileFingerprint(path: string): Promise<string> {
   const head = await firstBytes(path, FINGERPRINT_BYTES);
   if (head.subarray(0, 4).toString('latin1') === 'PAR1') return sha256(head);
-  const lines = head.toString('latin1').split('\n').map(line => line.replace(/\r$/, ''));
-  return sha256(Buffer.from(lines.filter(line => line !== '').slice(0, 2).join('\n'), 'latin1'));
+  const lines = head
+    .toString('latin1')
+    .split('\n')
+    .map(line => line.replace(/\r$/, ''));
+  return sha256(
+    Buffer.from(
+      lines
+        .filter(line => line !== '')
+        .slice(0, 2)
+        .join('\n'),
+      'latin1',
+    ),
+  );
 }
 
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
@@ -123,8 +134,7 @@ function ndjsonReader(path: string): Reader {
         at = end + 1;
         line++;
         if (raw.trim() === '') continue;
-        if (line === 1 && raw.trimStart().startsWith('['))
-          throw badFile(path, 'is a JSON array', `Write one object per line: jq -c '.[]' ${path} > events.ndjson`);
+        if (line === 1 && raw.trimStart().startsWith('[')) throw badFile(path, 'is a JSON array', `Write one object per line: jq -c '.[]' ${path} > events.ndjson`);
         out.push(jsonRow(line, raw));
       }
     },

@@ -41,7 +41,18 @@ export interface SampleCounts {
 export const DEFAULT_SAMPLE: SampleOptions = { events: 100_000, seed: 42, day: '2025-01-15' };
 
 export const CLICKSTREAM_COLUMNS = [
-  'event_id', 'event_ts', 'user_id', 'session_id', 'event_type', 'product_id', 'price', 'currency', 'device.mobile', 'device.os', 'geo.country', 'geo.city',
+  'event_id',
+  'event_ts',
+  'user_id',
+  'session_id',
+  'event_type',
+  'product_id',
+  'price',
+  'currency',
+  'device.mobile',
+  'device.os',
+  'geo.country',
+  'geo.city',
 ] as const;
 
 const MINUTE = 60_000;

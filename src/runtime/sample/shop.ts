@@ -95,7 +95,13 @@ export function drawProduct(rng: Random): number {
 export const sku = (rank: number): string => `sku_${10000 + ((rank * 7919 + 1234) % PRODUCTS) * 41}`;
 
 const ENDINGS = [99, 99, 99, 90, 50, 0];
-const RANGES: [from: number, to: number][] = [[3, 20], [5, 40], [10, 80], [20, 150], [60, 500]];
+const RANGES: [from: number, to: number][] = [
+  [3, 20],
+  [5, 40],
+  [10, 80],
+  [20, 150],
+  [60, 500],
+];
 
 /** Price in cents of the visitor's currency: fixed per product in EUR, converted and rounded half up. */
 export function price(rank: number, rate: number): number {

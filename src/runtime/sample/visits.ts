@@ -91,7 +91,9 @@ export function* shopEvents(rng: Random, total: number, dayStart: number, salt: 
       const user = drawUser(rng, users, busyUntil, start);
       const who = visitor(rng, user, salt);
       const session = `s_${hex(mix32(visits++ ^ salt ^ 0x5e551044))}`;
-      const steps = visit(rng, start).filter(s => s.at < dayStart + DAY).slice(0, total - made);
+      const steps = visit(rng, start)
+        .filter(s => s.at < dayStart + DAY)
+        .slice(0, total - made);
       for (const s of steps) queue.push({ ...s, session, visitor: who });
       busyUntil[user] = steps.at(-1)!.at;
       made += steps.length;
