@@ -158,6 +158,18 @@ describe('the engine', () => {
     expect(rows[8]).toEqual({ a: 2n ** 60n + 8n, b: 'v8', c: true, d: 8, l: [2n ** 60n + 8n, 1], s: { x: 8 }, h: 2n ** 61n + 16n });
     expect(rows[4998]?.a).toBe(null);
   });
+  it('runs statements while a stream is open, and ends a stream early', async () => {
+    let rows = 0;
+    for await (const chunk of db.stream('SELECT * FROM range(10000)')) {
+      rows += chunk.rows;
+      await db.run('CREATE OR REPLACE TABLE between_chunks AS SELECT 1');
+    }
+    expect(rows).toBe(10_000);
+    for await (const chunk of db.stream('SELECT * FROM range(10000)')) {
+      expect(chunk.columns[0]?.[0]).toBe(0);
+      break;
+    }
+  });
   it('speaks plainly of errors', async () => {
     await expect(db.run('SELECT * FROM nowhere')).rejects.toThrow(/nowhere/);
     await expect(db.rows('SELECT 1 +')).rejects.toThrow(/Parser Error/);

@@ -1,5 +1,5 @@
 /** A small face on DuckDB: open, run, stream columns, append columns, close. The driver is loaded on first use only. */
-import type { DuckDBConnection, DuckDBInstance, DuckDBType } from '@duckdb/node-api';
+import type { DuckDBConnection, DuckDBDataChunk, DuckDBInstance, DuckDBType } from '@duckdb/node-api';
 import { type DuckValue, readVector } from './read.ts';
 
 export type { DuckValue } from './read.ts';
@@ -70,26 +70,34 @@ export class Duck {
 
   /** All rows of a small result, as objects. */
   async rows(sql: string): Promise<Record<string, DuckValue>[]> {
-    const out: Record<string, DuckValue>[] = [];
-    let names: string[] = [];
-    for await (const chunk of this.stream(sql, n => (names = n)))
-      for (let i = 0; i < chunk.rows; i++) out.push(Object.fromEntries(names.map((name, c) => [name, chunk.columns[c]?.[i] ?? null])));
-    return out;
-  }
-
-  /** Chunks of about 2,048 rows as arrays of columns, in the order of the result. */
-  async *stream(sql: string, names?: (names: string[]) => void): AsyncGenerator<DuckChunk> {
     try {
-      const result = await this.connection.stream(sql);
-      names?.(result.columnNames());
-      for (;;) {
-        const chunk = await result.fetchChunk();
-        if (chunk === null || chunk.rowCount === 0) return;
-        const rows = chunk.rowCount;
-        yield { rows, columns: Array.from({ length: chunk.columnCount }, (_, c) => readVector(chunk.getColumnVector(c), rows)) };
+      const result = await this.connection.run(sql);
+      const names = result.columnNames();
+      const out: Record<string, DuckValue>[] = [];
+      for (let chunk = await result.fetchChunk(); chunk !== null && chunk.rowCount > 0; chunk = await result.fetchChunk()) {
+        const columns = columnsOf(chunk);
+        for (let i = 0; i < chunk.rowCount; i++) out.push(Object.fromEntries(names.map((name, c) => [name, columns[c]?.[i] ?? null])));
       }
+      return out;
     } catch (e) {
       throw plainError(e);
+    }
+  }
+
+  /**
+   * Chunks of about 2,048 rows as arrays of columns, in the order of the result. On a connection of its own, because the
+   * next statement on a connection ends its open stream; temporary tables are therefore not seen here.
+   */
+  async *stream(sql: string): AsyncGenerator<DuckChunk> {
+    const own = await this.instance.connect();
+    try {
+      const result = await own.stream(sql);
+      for (let chunk = await result.fetchChunk(); chunk !== null && chunk.rowCount > 0; chunk = await result.fetchChunk())
+        yield { rows: chunk.rowCount, columns: columnsOf(chunk) };
+    } catch (e) {
+      throw plainError(e);
+    } finally {
+      own.closeSync();
     }
   }
 
@@ -116,6 +124,10 @@ export class Duck {
     this.connection.closeSync();
     this.instance.closeSync();
   }
+}
+
+function columnsOf(chunk: DuckDBDataChunk): DuckValue[][] {
+  return Array.from({ length: chunk.columnCount }, (_, c) => readVector(chunk.getColumnVector(c), chunk.rowCount));
 }
 
 function slice(column: AppendColumn, from: number, rows: number): (string | number | bigint | boolean | null)[] {
