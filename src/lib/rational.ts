@@ -29,8 +29,7 @@ function bitLength(n: bigint): number {
  * IEEE division rounds their exact quotient, so the fast path needs no proof beyond that.
  */
 export function ratioToDouble(num: Exact, den: Exact): number {
-  if (typeof num === 'number' && typeof den === 'number' && Number.isSafeInteger(num) && Number.isSafeInteger(den))
-    return num === 0 ? 0 : num / den;
+  if (typeof num === 'number' && typeof den === 'number' && Number.isSafeInteger(num) && Number.isSafeInteger(den)) return num === 0 ? 0 : num / den;
   return bigRatio(BigInt(num), BigInt(den));
 }
 

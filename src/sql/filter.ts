@@ -23,7 +23,10 @@ type Leaf = Exclude<FilterPlan, { op: 'and' | 'or' | 'not' }>;
 function leaf(registry: Registry, stream: string, events: readonly string[], filter: Leaf): string {
   const plans = columnPlans(registry, stream, events, filter.column);
   if (plans.length === 0) return filter.op === 'isNull' ? 'true' : 'false';
-  const column = anyOf(plans.map(p => ident(physicalColumn(p.name, p.kind, p.places))), 'NULL');
+  const column = anyOf(
+    plans.map(p => ident(physicalColumn(p.name, p.kind, p.places))),
+    'NULL',
+  );
   const literal = (v: string | boolean): string => (typeof v === 'boolean' ? String(v) : plans[0]?.kind === 'string' ? text(v) : integer(v));
   if (filter.op === 'isNull') return `(${column} IS NULL)`;
   if (filter.op === 'in') return filter.values.length === 0 ? 'false' : `coalesce(${column} IN (${filter.values.map(literal).join(', ')}), false)`;

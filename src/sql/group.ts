@@ -64,7 +64,9 @@ export function eventsSql(registry: Registry, names: Names, group: Group, suspec
   const on = key.map((name, i) => `${keyText(registry, group.stream, group.types, name, 'l')} = k.k${i}`).join(' AND ');
   const joined = `SELECT k.kid, l.* FROM ${ident(names.log)} l JOIN ${ident(names.keys)} k ON ${on} WHERE ${typesIn(group.types, 'l.type')}`;
   const columns = [
-    'kid', 'ts', 'id',
+    'kid',
+    'ts',
+    'id',
     ...group.matches.map((m, i) => `${matchSql(registry, group, m)} AS m${i}`),
     ...group.columns.map((c, i) => `${ident(physicalColumn(c.name, c.kind, c.places))} AS x${i}`),
   ].join(', ');
@@ -155,8 +157,7 @@ interface Running {
   alone: boolean;
 }
 
-const counted = (group: Group, slot: { match: number; column: number }): string =>
-  slot.column < 0 ? `m${slot.match}` : `m${slot.match} AND x${slot.column} IS NOT NULL`;
+const counted = (group: Group, slot: { match: number; column: number }): string => (slot.column < 0 ? `m${slot.match}` : `m${slot.match} AND x${slot.column} IS NOT NULL`);
 
 /** Squares as high, middle and low limbs of 32 bits: h*h*2^64 + 2*h*l*2^32 + l*l. */
 const LIMBS = (x: string): string[] => {
@@ -199,7 +200,10 @@ export function instantsSql(names: Names, running: readonly Running[], used: Rea
   });
   const columns = (some: readonly Running[]): string => some.map(r => `, ${r.sql} AS ${r.name}`).join('');
   const ordered = running.filter(r => r.alone).reduce((from, r) => `(SELECT *${columns([r])} FROM ${from})`, table(names, 'ordered'));
-  const alone = running.filter(r => r.alone).map(r => `, ${r.name}`).join('');
+  const alone = running
+    .filter(r => r.alone)
+    .map(r => `, ${r.name}`)
+    .join('');
   return `CREATE TABLE ${table(names, `at${chunk}`)} AS SELECT rid, ${at.join(', ')} FROM (
     SELECT * FROM (SELECT b, rid${alone}${columns(running.filter(r => !r.alone))} FROM ${ordered}) WHERE b < ${EVENT})
     GROUP BY rid ORDER BY rid`;

@@ -25,9 +25,11 @@ export interface Source {
 function ranges(source: Source, slice: [number, number] | null, cap: number): string {
   const where = slice ? ` AND rid >= ${slice[0]} AND rid < ${slice[1]}` : '';
   return source.spans
-    .map(({ lo, hi }, i) =>
-      `SELECT rid * ${source.spans.length} + ${i} AS g, ${lo} AS lo, ${hi} AS hi FROM ${source.relation}
-       WHERE ${hi} > ${lo}${cap > 0 ? ` AND ${hi} - ${lo} <= ${integer(cap)}` : ''}${where}`)
+    .map(
+      ({ lo, hi }, i) =>
+        `SELECT rid * ${source.spans.length} + ${i} AS g, ${lo} AS lo, ${hi} AS hi FROM ${source.relation}
+       WHERE ${hi} > ${lo}${cap > 0 ? ` AND ${hi} - ${lo} <= ${integer(cap)}` : ''}${where}`,
+    )
     .join(' UNION ALL ');
 }
 
@@ -63,8 +65,7 @@ function cover(from: string): string {
   return `(WITH covered AS MATERIALIZED (${inner}) SELECT * FROM (${out.join(' UNION ALL ')}) WHERE hi > lo)`;
 }
 
-const pairs = (from: string, right: string): string =>
-  `(SELECT g, lo, unnest(range(lo, hi)) AS pos FROM (${from})) a JOIN ${right} v ON a.pos = v.pos`;
+const pairs = (from: string, right: string): string => `(SELECT g, lo, unnest(range(lo, hi)) AS pos FROM (${from})) a JOIN ${right} v ON a.pos = v.pos`;
 
 /** g and v (mn and mx for extremes), for the groups that have any. */
 function grouped(task: Task, from: string, events: string, base: string): string {

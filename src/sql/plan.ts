@@ -110,8 +110,18 @@ export interface Plan {
 const KEEPS_NULL = new Set<AggOp>(['count', 'span', 'first', 'last', 'firstN', 'lastN']);
 const DEFAULT_CAP = 100_000;
 const TASK: Partial<Record<AggOp, TaskKind>> = {
-  min: 'extremes', max: 'extremes', countDistinct: 'distinct', first: 'first', firstN: 'first', last: 'last', lastN: 'last',
-  span: 'oldest', topK: 'topK', percentile: 'percentile', approxCountDistinct: 'list', approxPercentile: 'list',
+  min: 'extremes',
+  max: 'extremes',
+  countDistinct: 'distinct',
+  first: 'first',
+  firstN: 'first',
+  last: 'last',
+  lastN: 'last',
+  span: 'oldest',
+  topK: 'topK',
+  percentile: 'percentile',
+  approxCountDistinct: 'list',
+  approxPercentile: 'list',
 };
 
 export function sidesOf(feature: WindowFeaturePlan): AggPlan[] {
@@ -173,12 +183,18 @@ class GroupBuilder {
 
   constructor(registry: Registry, entity: string, stream: string) {
     this.registry = registry;
-    const types = Object.values(registry.features).flatMap(f =>
-      f.kind === 'window' && f.entity === entity ? sidesOf(f).flatMap(a => (a.stream === stream ? a.events : [])) : [],
-    );
+    const types = Object.values(registry.features).flatMap(f => (f.kind === 'window' && f.entity === entity ? sidesOf(f).flatMap(a => (a.stream === stream ? a.events : [])) : []));
     const group: Group = {
-      entity, stream, types: [...new Set(types)].sort(),
-      matches: [], columns: [], slots: [], totals: [], instants: [], tasks: [], byId: false,
+      entity,
+      stream,
+      types: [...new Set(types)].sort(),
+      matches: [],
+      columns: [],
+      slots: [],
+      totals: [],
+      instants: [],
+      tasks: [],
+      byId: false,
     };
     this.group = group;
     this.matches = new Interned(group.matches);

@@ -59,13 +59,24 @@ async function measure(db: Duck, name: string, aggs: Record<string, AggPlan | Ra
   }
   const seconds = (performance.now() - start) / 1000;
   const rate = Math.round(rows / seconds);
-  console.log(`  ${name.padEnd(28)} ${seconds.toFixed(1).padStart(6)} s ${rate.toLocaleString('en').padStart(9)} rows/s   ${Math.round((100 * present) / (rows * features.length))} % not empty, ${Math.round(process.memoryUsage().rss / 1e6)} MB`);
+  console.log(
+    `  ${name.padEnd(28)} ${seconds.toFixed(1).padStart(6)} s ${rate.toLocaleString('en').padStart(9)} rows/s   ${Math.round((100 * present) / (rows * features.length))} % not empty, ${Math.round(process.memoryUsage().rss / 1e6)} MB`,
+  );
 }
 
 const [events, labels] = process.argv.slice(2).map(Number);
-const sizes: [number, number][] = events && labels ? [[events, labels]] : [[1_000_000, 100_000], [10_000_000, 1_000_000]];
+const sizes: [number, number][] =
+  events && labels
+    ? [[events, labels]]
+    : [
+        [1_000_000, 100_000],
+        [10_000_000, 1_000_000],
+      ];
 for (const [e, l] of sizes)
-  for (const [kind, keys] of [['uniform', Math.round(e / 50)], ['hot', 200]] as const) {
+  for (const [kind, keys] of [
+    ['uniform', Math.round(e / 50)],
+    ['hot', 200],
+  ] as const) {
     const db = await Duck.open({ threads: 2, memoryLimit: '8GB', tempDir: process.env.TMPDIR ?? '/tmp' });
     await generate(db, e, l, keys);
     console.log(`${e.toLocaleString('en')} events, ${l.toLocaleString('en')} labels, ${keys.toLocaleString('en')} ${kind} keys, 3 windows`);

@@ -15,7 +15,10 @@ const st = (state: Partial<AggState>): AggState => ({ n: 1, ts: 5, ...state });
 describe('ratioToDouble', () => {
   const any = fc.oneof(fc.maxSafeInteger(), fc.bigInt({ min: -(2n ** 127n), max: 2n ** 127n }));
   it('is the correctly rounded quotient, whatever the sizes', () => {
-    fc.assert(fc.property(any, any, (a, b) => BigInt(b) === 0n || Object.is(ratioToDouble(a, b), naive(BigInt(a), BigInt(b)))), { numRuns: 3000 });
+    fc.assert(
+      fc.property(any, any, (a, b) => BigInt(b) === 0n || Object.is(ratioToDouble(a, b), naive(BigInt(a), BigInt(b)))),
+      { numRuns: 3000 },
+    );
   });
   it('rounds halves to even and keeps no negative zero', () => {
     expect(ratioToDouble(2n ** 53n + 1n, 1n)).toBe(2 ** 53);
@@ -68,7 +71,7 @@ describe('finishAgg', () => {
 describe('finishRatio', () => {
   const plan = { op: 'ratio', num: agg('sum', PRICE), den: agg('count') } as const;
   it('divides exactly, once', () => {
-    expect(finishRatio(plan, st({ s: 10 }), st({ n: 3 })).value).toBe(0.1 / 3 === 10 / 300 ? 0.1 / 3 : 10 / 300);
+    expect(finishRatio(plan, st({ s: 10 }), st({ n: 3 })).value).toBe(10 / 300);
   });
   it('zero denominators, nulls and errors', () => {
     expect(finishRatio(plan, st({ s: 10 }), st({ n: 0 }))).toEqual({ value: null });

@@ -3,7 +3,7 @@ import { approx } from '../../src/engine/approx.ts';
 import type { Cell, ColumnValue, DecodedEvent } from '../../src/engine/values.ts';
 import type { Registry, WindowFeaturePlan } from '../../src/registry/types.ts';
 import { physicalColumn, physicalType, ident } from '../../src/sql/columns.ts';
-import { Duck } from '../../src/stores/duckdb/engine.ts';
+import type { Duck } from '../../src/stores/duckdb/engine.ts';
 import { pointInTime } from '../../src/stores/duckdb/point-in-time.ts';
 import { type Log, Oracle } from '../oracle/index.ts';
 
@@ -54,7 +54,13 @@ export class SqlSubject {
     for (const [i, stream] of Object.keys(registry.streams).entries()) {
       const accepted = oracle.verdicts(stream).filter(j => j.verdict === 'applied' || j.verdict === 'duplicate' || j.verdict === 'ignored');
       logs[stream] = `log${run}_${i}`;
-      await loadStream(db, registry, stream, accepted.map(j => j.event), logs[stream]);
+      await loadStream(
+        db,
+        registry,
+        stream,
+        accepted.map(j => j.event),
+        logs[stream],
+      );
     }
     return new SqlSubject(db, registry, logs);
   }

@@ -80,7 +80,11 @@ describe('large numbers', () => {
     const [stddev, ...rest] = await values(features, drafts, 10);
     expect(stddev).toBe(Math.sqrt((2 ** 63) ** 2));
     expect(rest).toEqual([low, high, 3n, 0.6]);
-    const some = await values([featurePlan('user', 'd', agg('stddev', BIG), HOUR)], [2n ** 40n, 2n ** 40n + 2n].map((big, i) => view(i + 1, { big })), 10);
+    const some = await values(
+      [featurePlan('user', 'd', agg('stddev', BIG), HOUR)],
+      [2n ** 40n, 2n ** 40n + 2n].map((big, i) => view(i + 1, { big })),
+      10,
+    );
     expect(some).toEqual([Math.SQRT2]);
   });
 });
@@ -122,7 +126,9 @@ describe('a key with many events', () => {
     const drafts = Array.from({ length: 700 }, (_, i) => view(i, { n: (i * 7919) % 263 }));
     const frames = [1, 2, 15, 16, 17, 33, 256, 300, 700].map((w): FramePlan => ({ kind: 'over', w }));
     const features = frames.flatMap((frame, i) =>
-      (['min', 'max', 'countDistinct', 'percentile'] as const).map(op => featurePlan('user', `${op}${i}`, agg(op, N, op === 'percentile' ? { q: { num: 9, den: 10 } } : {}), frame)),
+      (['min', 'max', 'countDistinct', 'percentile'] as const).map(op =>
+        featurePlan('user', `${op}${i}`, agg(op, N, op === 'percentile' ? { q: { num: 9, den: 10 } } : {}), frame),
+      ),
     );
     const plans = world(features);
     const subject = await SqlSubject.open(plans, { clicks: logOf(drafts) }, db);
@@ -132,9 +138,14 @@ describe('a key with many events', () => {
     features.forEach((f, c) => {
       const w = f.frame.kind === 'over' ? f.frame.w : 0;
       asks.forEach(({ T }, r) => {
-        const inside = drafts.filter(d => d.ts >= T - w && d.ts < T).map(d => d.columns.n as number).sort((a, b) => a - b);
+        const inside = drafts
+          .filter(d => d.ts >= T - w && d.ts < T)
+          .map(d => d.columns.n as number)
+          .sort((a, b) => a - b);
         const distinct = new Set(inside).size;
-        const expected = { min: inside[0], max: inside.at(-1), countDistinct: distinct, percentile: inside[Math.max(1, Math.ceil((9 * inside.length) / 10)) - 1] }[f.agg.op as 'min'];
+        const expected = { min: inside[0], max: inside.at(-1), countDistinct: distinct, percentile: inside[Math.max(1, Math.ceil((9 * inside.length) / 10)) - 1] }[
+          f.agg.op as 'min'
+        ];
         expect(cells[c]?.[r]?.value, `${f.id} at ${T}`).toBe(expected ?? null);
       });
     });

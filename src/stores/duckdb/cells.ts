@@ -132,8 +132,7 @@ export type ReadCells = (columns: Columns, rows: number, times: readonly DuckVal
 /** The cells of one feature over a chunk of rows. */
 export function cellReader(sides: FeatureSides, plan: Plan, groups: readonly Located[], out: Outputs, approx: Approx, wantTs: boolean): ReadCells {
   const { feature } = sides;
-  const reader = (side: Side): ReadState =>
-    stateReader(side, groups[side.group] as Located, (plan.groups[side.group] as Group).totals, out, approx);
+  const reader = (side: Side): ReadState => stateReader(side, groups[side.group] as Located, (plan.groups[side.group] as Group).totals, out, approx);
   const num = reader(sides.num);
   const den = sides.den === null ? null : reader(sides.den);
   const seen = sides.seen.map((s: Seen) => {

@@ -110,7 +110,10 @@ export class Duck {
       const total = columns[0]?.values.length ?? 0;
       for (let from = 0; from < total; from += 2048) {
         const rows = Math.min(2048, total - from);
-        const chunk = driver.DuckDBDataChunk.create(columns.map(c => types[c.type]), rows);
+        const chunk = driver.DuckDBDataChunk.create(
+          columns.map(c => types[c.type]),
+          rows,
+        );
         columns.forEach((c, i) => chunk.setColumnValues(i, slice(c, from, rows)));
         appender.appendDataChunk(chunk);
       }

@@ -6,7 +6,19 @@ import type { Cell } from '../../engine/values.ts';
 import type { Registry, WindowFeaturePlan } from '../../registry/types.ts';
 import { ident } from '../../sql/columns.ts';
 import {
-  eventsSql, instantsSql, keySql, type Names, orderSql, positionsSql, probeSql, runningColumns, sessionSql, suspectsSql, table, type Width, widthOf,
+  eventsSql,
+  instantsSql,
+  keySql,
+  type Names,
+  orderSql,
+  positionsSql,
+  probeSql,
+  runningColumns,
+  sessionSql,
+  suspectsSql,
+  table,
+  type Width,
+  widthOf,
 } from '../../sql/group.ts';
 import { baseSql, pairCountSql, type Source, taskSql } from '../../sql/lists.ts';
 import { type Group, type Plan, planFeatures, sessionGroups, type Task } from '../../sql/plan.ts';
@@ -133,8 +145,7 @@ class Run {
   /** All tables of one group; what is left of it are the results, one row per spine row. */
   private async group(group: Group, index: number, all: readonly Names[]): Promise<Located> {
     const names = all[index] as Names;
-    for (const [i, instant] of group.instants.entries())
-      if (instant.kind === 'session') await this.create(sessionSql(names, instant, i, g => table(all[g] as Names, 'events')));
+    for (const [i, instant] of group.instants.entries()) if (instant.kind === 'session') await this.create(sessionSql(names, instant, i, g => table(all[g] as Names, 'events')));
     await this.create(orderSql(names, group));
     const widths = await this.widths(names, group);
     const at = await this.totals(names, group, index, widths);
