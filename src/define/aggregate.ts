@@ -116,40 +116,32 @@ const over = <V, E>(op: string, events: Events, rest: Omit<Partial<AggNode>, 'op
 export const count = <E extends readonly [EventDef, ...EventDef[]]>(...events: E): Agg<number, Columns<E>> => over('count', events);
 
 /** Exact sum; nulls skipped, 0 when empty. @example sum(purchase, 'revenue').over('24h') */
-export const sum = <E extends Events, K extends Of<Columns<E>, Numeric>>(
-  events: E,
-  column: K,
-): Agg<Value<E, K> extends bigint ? bigint : number, Columns<E>> => over('sum', events, { column });
+export const sum = <E extends Events, K extends Of<Columns<E>, Numeric>>(events: E, column: K): Agg<Value<E, K> extends bigint ? bigint : number, Columns<E>> =>
+  over('sum', events, { column });
 
 /** Exact sum over count of the non-null, rounded once; null when empty. @example avg(purchase, 'price').over('1h') */
 export const avg = <E extends Events, K extends Of<Columns<E>, Numeric>>(events: E, column: K): Agg<number | null, Columns<E>> => over('avg', events, { column });
 
 /** Smallest value; strings by UTF-8 bytes; null when empty. @example min(purchase, 'price').over('1h') */
-export const min = <E extends Events, K extends Of<Columns<E>, Sorted>>(events: E, column: K): Agg<Value<E, K> | null, Columns<E>> =>
-  over('min', events, { column });
+export const min = <E extends Events, K extends Of<Columns<E>, Sorted>>(events: E, column: K): Agg<Value<E, K> | null, Columns<E>> => over('min', events, { column });
 
 /** Greatest value; null when empty. @example max(purchase, 'price').over('1h') */
-export const max = <E extends Events, K extends Of<Columns<E>, Sorted>>(events: E, column: K): Agg<Value<E, K> | null, Columns<E>> =>
-  over('max', events, { column });
+export const max = <E extends Events, K extends Of<Columns<E>, Sorted>>(events: E, column: K): Agg<Value<E, K> | null, Columns<E>> => over('max', events, { column });
 
 /** Sample standard deviation (n-1); null under two values. @example stddev(purchase, 'price').over('24h') */
 export const stddev = <E extends Events, K extends Of<Columns<E>, Numeric>>(events: E, column: K): Agg<number | null, Columns<E>> => over('stddev', events, { column });
 
 /** Number of different non-null values, exact. @example countDistinct(view, 'product_id').over('24h') */
-export const countDistinct = <E extends Events, K extends Any<E>>(events: E, column: K): Agg<number, Columns<E>> =>
-  over('countDistinct', events, { column });
+export const countDistinct = <E extends Events, K extends Any<E>>(events: E, column: K): Agg<number, Columns<E>> => over('countDistinct', events, { column });
 
 /** Estimate by HyperLogLog (12 bits, standard error 1.6 %), the same number on every path. @example approxCountDistinct(view, 'product_id').over('7d') */
-export const approxCountDistinct = <E extends Events, K extends Any<E>>(events: E, column: K): Agg<number, Columns<E>> =>
-  over('approxCountDistinct', events, { column });
+export const approxCountDistinct = <E extends Events, K extends Any<E>>(events: E, column: K): Agg<number, Columns<E>> => over('approxCountDistinct', events, { column });
 
 /** Value of the oldest event by (time, id), null kept. @example first(view, 'geo.country').lifetime() */
-export const first = <E extends Events, K extends Any<E>>(events: E, column: K): Agg<Value<E, K> | null, Columns<E>> =>
-  over('first', events, { column });
+export const first = <E extends Events, K extends Any<E>>(events: E, column: K): Agg<Value<E, K> | null, Columns<E>> => over('first', events, { column });
 
 /** Value of the newest event by (time, id), null kept. @example last(view, 'product_id').over('1h') */
-export const last = <E extends Events, K extends Any<E>>(events: E, column: K): Agg<Value<E, K> | null, Columns<E>> =>
-  over('last', events, { column });
+export const last = <E extends Events, K extends Any<E>>(events: E, column: K): Agg<Value<E, K> | null, Columns<E>> => over('last', events, { column });
 
 /** Values of the n oldest events, oldest first. @example firstN(view, 'product_id', 5).over('1h') */
 export const firstN = <E extends Events, K extends Any<E>>(events: E, column: K, n: number): Agg<Columns<E>[K & keyof Columns<E>][], Columns<E>> =>
@@ -160,8 +152,7 @@ export const lastN = <E extends Events, K extends Any<E>>(events: E, column: K, 
   over('lastN', events, { column, n });
 
 /** The k most frequent values, ties by value ascending. @example topK(view, 'product_id', 3).over('24h') */
-export const topK = <E extends Events, K extends Any<E>>(events: E, column: K, k: number): Agg<Value<E, K>[], Columns<E>> =>
-  over('topK', events, { column, n: k });
+export const topK = <E extends Events, K extends Any<E>>(events: E, column: K, k: number): Agg<Value<E, K>[], Columns<E>> => over('topK', events, { column, n: k });
 
 /**
  * Nearest-rank percentile, exact up to `cap` values (default 100,000); more is ERROR(CAP_EXCEEDED): use approxPercentile then.
@@ -176,11 +167,8 @@ export const percentile = <E extends Events, K extends Of<Columns<E>, Numeric>>(
 ): Agg<Value<E, K> | null, Columns<E>> => over('percentile', events, { column, q, cap: options.cap ?? 100_000 });
 
 /** Percentile by a sketch with integer buckets, relative error at most 0.8 %, the same number on every path. @example approxPercentile(view, 'price', 0.5).over('7d') */
-export const approxPercentile = <E extends Events, K extends Of<Columns<E>, Numeric>>(
-  events: E,
-  column: K,
-  q: number,
-): Agg<Value<E, K> | null, Columns<E>> => over('approxPercentile', events, { column, q });
+export const approxPercentile = <E extends Events, K extends Of<Columns<E>, Numeric>>(events: E, column: K, q: number): Agg<Value<E, K> | null, Columns<E>> =>
+  over('approxPercentile', events, { column, q });
 
 /** Seconds between the oldest and the newest event; null when there is none. @example span(view, cart).perSession({ gap: '30m' }) */
 export const span = <E extends readonly [EventDef, ...EventDef[]]>(...events: E): Agg<number | null, Columns<E>> => over('span', events);

@@ -9,7 +9,9 @@ declare module 'zod' {
      * zod's own `pipe` wants a target that reads exactly what comes out; a stated output is often narrower (`{...e, revenue}` into
      * the columns to keep) or looser (nullish). This form takes any target that can read the value.
      */
-    pipe<T extends z.core.$ZodType>(target: T & (z.core.output<this> extends z.core.input<T> ? unknown : 'the value that comes out is not what this schema reads')): z.ZodPipe<this, T>;
+    pipe<T extends z.core.$ZodType>(
+      target: T & (z.core.output<this> extends z.core.input<T> ? unknown : 'the value that comes out is not what this schema reads'),
+    ): z.ZodPipe<this, T>;
   }
 }
 
@@ -45,7 +47,10 @@ export function decimal(places: number): z.ZodNumber {
  */
 export function int64() {
   const text = z.string().regex(/^-?\d{1,19}$/, 'Invalid int64');
-  return marked(z.union([z.bigint(), z.int(), text]).transform(v => BigInt(v)), { int64: true });
+  return marked(
+    z.union([z.bigint(), z.int(), text]).transform(v => BigInt(v)),
+    { int64: true },
+  );
 }
 
 type Leaf = string | number | boolean | bigint;

@@ -12,7 +12,11 @@ export interface Meta {
 export const META = ['description', 'owner', 'tags'] as const;
 
 /** Only what is set, so that absent stays absent in the registry. */
-export const metaOf = ({ description, owner, tags }: Meta): Meta => ({ ...(description !== undefined && { description }), ...(owner !== undefined && { owner }), ...(tags !== undefined && { tags }) });
+export const metaOf = ({ description, owner, tags }: Meta): Meta => ({
+  ...(description !== undefined && { description }),
+  ...(owner !== undefined && { owner }),
+  ...(tags !== undefined && { tags }),
+});
 
 export interface EntityOptions<K extends string> extends Meta {
   /** Column, or columns in order, that identify it. */

@@ -75,11 +75,8 @@ export function derive(spec: { inputs: Record<string, AnyFeature>; request?: z.Z
 }
 
 /** The columns of an aggregate must hold the entity's key; otherwise a sentence for the editor. */
-type Fits<E extends Entity, C> = E extends Entity<infer N, infer K>
-  ? [K] extends [keyof C]
-    ? unknown
-    : `these events have no column '${Exclude<K, keyof C & string>}', a key of entity '${N}'`
-  : never;
+type Fits<E extends Entity, C> =
+  E extends Entity<infer N, infer K> ? ([K] extends [keyof C] ? unknown : `these events have no column '${Exclude<K, keyof C & string>}', a key of entity '${N}'`) : never;
 type KeysOfEntity<E> = E extends Entity<string, infer K> ? K : never;
 type WithDefault<V, O> = O extends { default: infer D } ? (D extends undefined ? V : NonNullable<V>) : V;
 type Literal<N extends string> = string extends N ? 'a feature name must be a literal: it is a storage key' : N;

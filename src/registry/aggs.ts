@@ -54,7 +54,11 @@ export function compileAgg(node: AggNode | RatioNode, frame: FramePlan, context:
     if (type && (type.list || type.base === 'string' || type.base === 'boolean')) problems.add(feature, `${label}: a ratio needs numbers, ${side.op} is none`);
   }
   if (frame.kind === 'session' && first.stream !== second.stream)
-    problems.add(feature, `${label}: a ratio per session takes both sides from one stream, these are '${first.stream}' and '${second.stream}'`, 'A session is a run of events of one stream.');
+    problems.add(
+      feature,
+      `${label}: a ratio per session takes both sides from one stream, these are '${first.stream}' and '${second.stream}'`,
+      'A session is a run of events of one stream.',
+    );
   if (node.zero !== undefined && !Number.isFinite(node.zero)) problems.add(feature, `${label}: zero must be a finite number`);
   return { op: 'ratio', num: first, den: second, ...(node.zero !== undefined && { zero: node.zero + 0 }) };
 }
@@ -63,18 +67,27 @@ function compileSide(node: AggNode, context: AggContext): AggPlan | null {
   const { problems, feature, label } = context;
   const events = [...new Set(node.events)];
   if (!events.length || !events.every(isEvent)) {
-    problems.add(feature, `${label}: ${node.op}() was given something that is not an event`, 'Use values made by stream.event(…); one that is declared further down is not there yet.');
+    problems.add(
+      feature,
+      `${label}: ${node.op}() was given something that is not an event`,
+      'Use values made by stream.event(…); one that is declared further down is not there yet.',
+    );
     return null;
   }
   const streams = [...new Set(events.map(e => e.stream))];
   if (streams.length > 1) {
-    problems.add(feature, `${label}: ${node.op}() takes events of one stream, these are of ${streams.map(s => `'${s.name}'`).join(' and ')}`, 'Make one feature per stream and combine them with derive.');
+    problems.add(
+      feature,
+      `${label}: ${node.op}() takes events of one stream, these are of ${streams.map(s => `'${s.name}'`).join(' and ')}`,
+      'Make one feature per stream and combine them with derive.',
+    );
     return null;
   }
   checkKey(events, context);
   const before = problems.list.length;
   const column = columnFor(node, events, context);
-  const where = node.where && compileFilter(node.where, { problem: (m, hint) => problems.add(feature, `${label}: ${m}`, hint), column: name => sharedColumn(name, events, context) });
+  const where =
+    node.where && compileFilter(node.where, { problem: (m, hint) => problems.add(feature, `${label}: ${m}`, hint), column: name => sharedColumn(name, events, context) });
   const numbers = argumentsOf(node, context);
   if (problems.list.length > before) return null;
   return { op: node.op as AggOp, stream: streams[0]!.name, events: events.map(e => e.type).sort(), ...(column && { column }), ...(where && { where }), ...numbers };
@@ -122,7 +135,11 @@ function columnFor(node: AggNode, events: EventDef[], context: AggContext): AggP
   const column = sharedColumn(String(node.column), events, context);
   if (!column) return undefined;
   if (!kinds.includes(column.kind)) {
-    context.problems.add(context.feature, `${context.label}: ${node.op} does not apply to '${column.name}', a ${kindName(column)} column`, `It takes ${kinds === NUMBERS ? 'numbers' : 'numbers and strings'}.`);
+    context.problems.add(
+      context.feature,
+      `${context.label}: ${node.op} does not apply to '${column.name}', a ${kindName(column)} column`,
+      `It takes ${kinds === NUMBERS ? 'numbers' : 'numbers and strings'}.`,
+    );
     return undefined;
   }
   return { name: column.name, kind: column.kind, ...(column.places !== undefined && { places: column.places }) };

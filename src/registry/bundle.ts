@@ -31,8 +31,7 @@ interface Manifest {
 
 const FORMAT = 3;
 const buildDir = (project: string): string => path.join(project, '.fabra', 'build');
-const manifestFile = (project: string, entry: string): string =>
-  path.join(buildDir(project), `${path.relative(project, entry).replace(/[^\w.-]/g, '_')}.manifest.json`);
+const manifestFile = (project: string, entry: string): string => path.join(buildDir(project), `${path.relative(project, entry).replace(/[^\w.-]/g, '_')}.manifest.json`);
 
 /** @throws FabraError COMPILE_FAILED with a problem per syntax error or import that leads nowhere. */
 export async function bundle(entry: string, project: string): Promise<Bundle> {
@@ -120,9 +119,10 @@ function hosted(hosts: Record<string, string>): Plugin {
   };
 }
 
+let writes = 0;
 /** Files appear whole or not at all, so that a worker and a CLI may compile at once. */
 async function replaceFile(file: string, text: string): Promise<void> {
-  const temporary = `${file}.${process.pid}.tmp`;
+  const temporary = `${file}.${process.pid}.${writes++}.tmp`;
   await writeFile(temporary, text);
   await rename(temporary, file);
 }

@@ -74,7 +74,7 @@ function closure(module: Module, first: Unit[], root?: Node): string {
   for (const unit of first) add(unit);
   for (let size = -1; size !== done.size; ) {
     size = done.size;
-    for (const unit of dictionary.order.keys()) add(unit);
+    for (const unit of dictionary.order.keys()) if (!unit.isDefinition) add(unit);
     // `rates.usd = 1.1` at module level changes what `rates` holds.
     for (const effect of module.effects) if (effect.refers.some(u => done.has(u))) add(effect);
   }

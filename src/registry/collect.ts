@@ -60,7 +60,12 @@ function addService(service: Service, found: Collected, problems: Problems): voi
   found.services.add(service);
   for (const [i, feature] of service.features.entries())
     if (isFeature(feature)) addFeature(feature, found);
-    else problems.add(service, `entry ${i + 1} of service '${service.name}' is not a feature`, 'List features made by feature(…); one that is declared further down is not there yet.');
+    else
+      problems.add(
+        service,
+        `entry ${i + 1} of service '${service.name}' is not a feature`,
+        'List features made by feature(…); one that is declared further down is not there yet.',
+      );
 }
 
 function names(found: Collected, problems: Problems): void {
@@ -86,7 +91,13 @@ function eventNames(found: Collected, problems: Problems): void {
     const id = `${event.stream.name}/${type}`;
     const other = seen.get(id);
     const at = other && problems.where(other);
-    if (other) problems.add(event, `two events of stream '${event.stream.name}' have the type '${type}'`, `The other is${at ? ` at ${at}` : ' above'}; declare it once and use it in both places.`, 'NAME_COLLISION');
+    if (other)
+      problems.add(
+        event,
+        `two events of stream '${event.stream.name}' have the type '${type}'`,
+        `The other is${at ? ` at ${at}` : ' above'}; declare it once and use it in both places.`,
+        'NAME_COLLISION',
+      );
     else seen.set(id, event);
   }
 }

@@ -178,7 +178,8 @@ export function columnsOf(schema: Schema, side: Side): ColumnsResult {
   else flatten(top.fields, '', false, out);
   out.columns.sort((a, b) => (a.name < b.name ? -1 : 1));
   for (const [i, c] of out.columns.entries())
-    if (c.name === out.columns[i + 1]?.name) out.problems.push({ message: `the column '${c.name}' is there twice`, hint: 'A dot in a name means a nested object: rename one of them.' });
+    if (c.name === out.columns[i + 1]?.name)
+      out.problems.push({ message: `the column '${c.name}' is there twice`, hint: 'A dot in a name means a nested object: rename one of them.' });
   return out;
 }
 
@@ -202,4 +203,8 @@ export const kindName = (c: { kind: ColumnKind; places?: number }): string =>
   ({ string: 'string', bool: 'boolean', int: 'int', int64: 'int64', decimal: `decimal(${c.places ?? 6})` })[c.kind];
 
 /** Hint for a column that is not there. */
-export const suggestColumn = (name: string, columns: ColumnPlan[]): string => suggest(name, columns.map(c => c.name));
+export const suggestColumn = (name: string, columns: ColumnPlan[]): string =>
+  suggest(
+    name,
+    columns.map(c => c.name),
+  );

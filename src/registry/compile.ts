@@ -98,7 +98,15 @@ class Compiler {
 
   private finish(order: string[]): Registry {
     const p = this.#parts;
-    const body = { format: 1 as const, entities: byKey(p.entities), streams: byKey(p.streams), events: byKey(p.events), features: byKey(p.features), services: byKey(p.services), order };
+    const body = {
+      format: 1 as const,
+      entities: byKey(p.entities),
+      streams: byKey(p.streams),
+      events: byKey(p.events),
+      features: byKey(p.features),
+      services: byKey(p.services),
+      order,
+    };
     const { format, ...rest } = body;
     return { format, hash: registryHash(body), ...rest };
   }
@@ -132,7 +140,13 @@ class Compiler {
       this.#problems.add(s, `stream '${s.name}' has no type column but ${types.length} events`, "Name the column that tells them apart: { type: 'event_type' }.");
     const plans = types.map(e => this.#events.get(e)).filter(p => p !== undefined);
     const plan: Omit<StreamPlan, 'decode'> = { name: s.name, id: this.id(s), time: s.time, type: s.type, lateness: s.lateness, maxAhead: s.maxAhead };
-    this.#parts.streams[s.name] = { ...plan, decode: decodeMeaning(plan, plans.sort((a, b) => (a.type < b.type ? -1 : 1))) };
+    this.#parts.streams[s.name] = {
+      ...plan,
+      decode: decodeMeaning(
+        plan,
+        plans.sort((a, b) => (a.type < b.type ? -1 : 1)),
+      ),
+    };
   }
 
   private id(s: Stream): IdPlan {
@@ -168,7 +182,15 @@ class Compiler {
     if (!agg) return null;
     const type = valueTypeOf(agg);
     const fallback = compileDefault(f, type, label, this.#problems);
-    return { ...this.base(f), kind: 'window', agg, frame, type, ...(fallback !== undefined && { default: fallback }), fingerprint: windowMeaning({ agg, frame }, [...f.entity.key], this.#parts) };
+    return {
+      ...this.base(f),
+      kind: 'window',
+      agg,
+      frame,
+      type,
+      ...(fallback !== undefined && { default: fallback }),
+      fingerprint: windowMeaning({ agg, frame }, [...f.entity.key], this.#parts),
+    };
   }
 
   private derived(f: Feature, spec: Derived, label: string): DeriveFeaturePlan | null {
@@ -190,7 +212,16 @@ class Compiler {
     const fallback = compileDefault(f, type, label, this.#problems);
     this.#code.derives.set(idOf(f), { compute: spec.compute, request: spec.request });
     const sorted = byKey(inputs);
-    return { ...this.base(f), kind: 'derive', inputs: sorted, request, code, type, ...(fallback !== undefined && { default: fallback }), fingerprint: deriveMeaning({ code, inputs: sorted, request }) };
+    return {
+      ...this.base(f),
+      kind: 'derive',
+      inputs: sorted,
+      request,
+      code,
+      type,
+      ...(fallback !== undefined && { default: fallback }),
+      fingerprint: deriveMeaning({ code, inputs: sorted, request }),
+    };
   }
 
   private request(f: Feature, spec: Derived, label: string): { name: string; required: boolean }[] {
@@ -210,7 +241,13 @@ class Compiler {
     for (const f of features) {
       const other = seen.get(f.name);
       if (other === f) this.#problems.add(s, `service '${s.name}' lists '${idOf(f)}' twice`, 'Leave one out.');
-      else if (other) this.#problems.add(s, `service '${s.name}' has two features named '${f.name}': '${idOf(other)}' and '${idOf(f)}'`, 'A service answers by short name: rename one.', 'NAME_COLLISION');
+      else if (other)
+        this.#problems.add(
+          s,
+          `service '${s.name}' has two features named '${f.name}': '${idOf(other)}' and '${idOf(f)}'`,
+          'A service answers by short name: rename one.',
+          'NAME_COLLISION',
+        );
       seen.set(f.name, f);
     }
     this.#parts.services[s.name] = { name: s.name, features: features.map(idOf), ...meta(s) };

@@ -60,7 +60,13 @@ function whyIn(changed: string[], touches: (id: string) => boolean): string | un
 }
 
 /** Changes of one kind. `why` says for whom a change of these fields is breaking, if it touches what values mean. */
-function pairs<T>(kind: Change['kind'], old: Record<string, T>, next: Record<string, T>, flat: (v: T) => { meaning: Flat; other: Flat }, why: (v: T, name: string) => string | undefined): Change[] {
+function pairs<T>(
+  kind: Change['kind'],
+  old: Record<string, T>,
+  next: Record<string, T>,
+  flat: (v: T) => { meaning: Flat; other: Flat },
+  why: (v: T, name: string) => string | undefined,
+): Change[] {
   const out: Change[] = [];
   for (const name of namesOf(old, next)) {
     const [a, b] = [old[name], next[name]];

@@ -22,7 +22,7 @@ const isPlain = (v: unknown): v is Record<string, unknown> => typeof v === 'obje
 /** Undefined for a filter that lets all pass, or after a problem. */
 export function compileFilter(filter: unknown, scope: FilterScope): FilterPlan | undefined {
   if (!isPlain(filter)) {
-    scope.problem('a filter is not an object', "Write where({ column: value }) or where({ column: { gt: 1 } }): filters are data, so that every engine can run them.");
+    scope.problem('a filter is not an object', 'Write where({ column: value }) or where({ column: { gt: 1 } }): filters are data, so that every engine can run them.');
     return undefined;
   }
   const args: FilterPlan[] = [];
@@ -56,7 +56,7 @@ function compileCondition(column: ColumnPlan, condition: unknown, scope: FilterS
     return value === undefined ? undefined : { op: 'eq', column: column.name, value };
   }
   const keys = Object.keys(condition).sort();
-  if (!keys.length) scope.problem(`the condition on '${column.name}' is empty`, "Write a value, or an operator: { gt: 1 }.");
+  if (!keys.length) scope.problem(`the condition on '${column.name}' is empty`, 'Write a value, or an operator: { gt: 1 }.');
   return all(keys.map(op => operator(column, op, condition[op], scope)).filter(v => v !== undefined));
 }
 
@@ -86,7 +86,8 @@ function member(column: ColumnPlan, value: unknown, scope: FilterScope): FilterP
 
 function literal(column: ColumnPlan, value: unknown, scope: FilterScope): string | boolean | undefined {
   const wrong = (hint: string): undefined => scope.problem(`the filter on '${column.name}' has ${shown(value)}, the column is ${kindName(column)}`, hint) as undefined;
-  if (value === null) return scope.problem(`the filter on '${column.name}' compares with null`, 'Null is missing, a comparison with it is always false: leave it out, or use not.') as undefined;
+  if (value === null)
+    return scope.problem(`the filter on '${column.name}' compares with null`, 'Null is missing, a comparison with it is always false: leave it out, or use not.') as undefined;
   switch (column.kind) {
     case 'bool':
       return typeof value === 'boolean' ? value : wrong('Write true or false.');

@@ -12,6 +12,8 @@ export interface Unit {
   names: string[];
   /** It binds its name to a function. */
   isFunction: boolean;
+  /** It binds its name to a fabra definition, which has a fingerprint of its own and is no part of the code that mentions it. */
+  isDefinition: boolean;
   /** Units it mentions. */
   refers: Unit[];
 }
@@ -91,8 +93,14 @@ export function boundNames(node: Node): Set<string> {
 /** Does `other` mention a name of `unit`? */
 export const calls = (other: Unit, unit: Unit): boolean => other.refers.includes(unit);
 
+/** `const views = feature(…)`: a direct call of one of ours, by the name the hosted module gives it. */
+function isDefinition({ init }: Tree): boolean {
+  if (!isNode(init) || init.type !== 'CallExpression' || !isNode(init.callee)) return false;
+  return init.callee.type === 'Identifier' && /^host_(feature|entity|stream|service)\d*$/.test(String(init.callee.name));
+}
+
 function unitsOf(statement: Tree): Unit[] {
-  const unit = (node: Node, names: Iterable<string>, isFunction = false): Unit => ({ node, names: [...names], isFunction, refers: [] });
+  const unit = (node: Node, names: Iterable<string>, isFunction = false): Unit => ({ node, names: [...names], isFunction, isDefinition: isDefinition(node as Tree), refers: [] });
   const named = (node: Tree): Unit[] => {
     const names = new Set<string>();
     patternNames(node.id, names);

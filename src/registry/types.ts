@@ -71,8 +71,22 @@ export type FilterPlan =
   | { op: 'and' | 'or'; args: FilterPlan[] };
 
 export type AggOp =
-  | 'count' | 'sum' | 'avg' | 'min' | 'max' | 'stddev' | 'countDistinct' | 'approxCountDistinct'
-  | 'first' | 'last' | 'firstN' | 'lastN' | 'topK' | 'percentile' | 'approxPercentile' | 'span';
+  | 'count'
+  | 'sum'
+  | 'avg'
+  | 'min'
+  | 'max'
+  | 'stddev'
+  | 'countDistinct'
+  | 'approxCountDistinct'
+  | 'first'
+  | 'last'
+  | 'firstN'
+  | 'lastN'
+  | 'topK'
+  | 'percentile'
+  | 'approxPercentile'
+  | 'span';
 
 /** One aggregate over the events of one stream. */
 export interface AggPlan {
@@ -102,10 +116,10 @@ export interface RatioPlan {
 
 /** Which events a feature sees at T. All bounds are closed at the start and open at the end. Milliseconds. */
 export type FramePlan =
-  | { kind: 'over'; w: number }                          // [T-w, T)
-  | { kind: 'tumbling'; w: number; previous: boolean }   // [floor(T,w), T) or the last complete bucket
-  | { kind: 'hopping'; w: number; h: number }            // [floor(T,h)-w, floor(T,h))
-  | { kind: 'lifetime' }                                 // (-inf, T)
+  | { kind: 'over'; w: number } // [T-w, T)
+  | { kind: 'tumbling'; w: number; previous: boolean } // [floor(T,w), T) or the last complete bucket
+  | { kind: 'hopping'; w: number; h: number } // [floor(T,h)-w, floor(T,h))
+  | { kind: 'lifetime' } // (-inf, T)
   /**
    * The newest session with an event < T. Sessions are delimited by the aggregate's event types (for a ratio: both
    * sides' types), whatever its filter; the filter then picks what is aggregated inside.

@@ -11,7 +11,8 @@ export function derivedType(type: unknown, fallback: unknown): ValueType {
   if (isSchema(type)) return schemaType(type);
   const list = Array.isArray(fallback);
   const sample: unknown = list ? (fallback as unknown[])[0] : fallback;
-  const base = typeof sample === 'bigint' ? 'int64' : typeof sample === 'number' ? 'number' : typeof sample === 'string' ? 'string' : typeof sample === 'boolean' ? 'boolean' : 'json';
+  const base =
+    typeof sample === 'bigint' ? 'int64' : typeof sample === 'number' ? 'number' : typeof sample === 'string' ? 'string' : typeof sample === 'boolean' ? 'boolean' : 'json';
   return { base, list: list && base !== 'json' };
 }
 
@@ -41,7 +42,11 @@ export function compileDefault(feature: Feature, type: ValueType, label: string,
   const single = type.list ? undefined : one(value);
   if (single !== undefined) return single;
   const wanted = `${type.list ? 'a list of ' : ''}${type.base}`;
-  problems.add(feature, `${label}: the default ${shown(value)} is not ${wanted}`, value === null ? 'Leave it out: null is what a feature without default gives.' : 'A default has the type of the value it stands for.');
+  problems.add(
+    feature,
+    `${label}: the default ${shown(value)} is not ${wanted}`,
+    value === null ? 'Leave it out: null is what a feature without default gives.' : 'A default has the type of the value it stands for.',
+  );
   return undefined;
 }
 

@@ -1,7 +1,32 @@
 /** The example of the design, with the types it infers. Checked by `tsc`, never run. */
 import {
-  approxPercentile, avg, count, countDistinct, decimal, derive, entity, feature, first, firstN, int64, type KeysOf, last, lastN, max, min, percentile,
-  ratio, type RequestOf, type RowOf, service, span, stddev, stream, sum, topK, type ValueOf,
+  approxPercentile,
+  avg,
+  count,
+  countDistinct,
+  decimal,
+  derive,
+  entity,
+  feature,
+  first,
+  firstN,
+  int64,
+  type KeysOf,
+  last,
+  lastN,
+  max,
+  min,
+  percentile,
+  ratio,
+  type RequestOf,
+  type RowOf,
+  service,
+  span,
+  stddev,
+  stream,
+  sum,
+  topK,
+  type ValueOf,
 } from 'fabra';
 import { z } from 'zod';
 
@@ -108,7 +133,12 @@ export const filtered = feature(
 export const twice = feature(
   user,
   'twice',
-  derive({ inputs: { pressure, views: userViews5m }, request: z.object({ hour: z.int() }), type: z.number(), compute: (i, { request, now }) => i.pressure * i.views + request.hour + now }),
+  derive({
+    inputs: { pressure, views: userViews5m },
+    request: z.object({ hour: z.int() }),
+    type: z.number(),
+    compute: (i, { request, now }) => i.pressure * i.views + request.hour + now,
+  }),
 );
 check<Equal<ValueOf<typeof twice>, number>>();
 check<Equal<RequestOf<typeof twice>['cart_total'], number>>();
