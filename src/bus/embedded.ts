@@ -72,7 +72,7 @@ export class EmbeddedBus implements EventBus {
 
   async trim(stream: string, _partition: number, before: number): Promise<void> {
     const id = this.idOf(stream);
-    if (id === undefined) return;
+    if (id === undefined || before <= 0) return;
     for (let more = true; more; ) {
       // In slices, so that a long trim never holds the one write lock for long.
       more = this.env.write(() => {
