@@ -119,7 +119,8 @@ function fill(known: TypeDecoder, object: Record<string, unknown>, out: Record<s
     if (value === undefined) return `${column.name}: not a ${column.kind} in range`;
     out[column.name] = value;
   }
-  for (const key of known.keys) if (key.reduce((n, c) => n + Buffer.byteLength(String(out[c] ?? '')), 0) > MAX_KEY_BYTES) return `key ${key.join(',')}: more than ${MAX_KEY_BYTES} bytes`;
+  for (const key of known.keys)
+    if (key.reduce((n, c) => n + Buffer.byteLength(String(out[c] ?? '')), 0) > MAX_KEY_BYTES) return `key ${key.join(',')}: more than ${MAX_KEY_BYTES} bytes`;
   return null;
 }
 

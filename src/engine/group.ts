@@ -85,8 +85,22 @@ export interface Groups {
 }
 
 const FAMILY: Record<AggOp, Family> = {
-  count: 'count', span: 'count', sum: 'sum', avg: 'sum', stddev: 'squares', min: 'min', max: 'max', first: 'oldest', firstN: 'oldest',
-  last: 'newest', lastN: 'newest', countDistinct: 'bag', topK: 'bag', percentile: 'bag', approxCountDistinct: 'hll', approxPercentile: 'buckets',
+  count: 'count',
+  span: 'count',
+  sum: 'sum',
+  avg: 'sum',
+  stddev: 'squares',
+  min: 'min',
+  max: 'max',
+  first: 'oldest',
+  firstN: 'oldest',
+  last: 'newest',
+  lastN: 'newest',
+  countDistinct: 'bag',
+  topK: 'bag',
+  percentile: 'bag',
+  approxCountDistinct: 'hll',
+  approxPercentile: 'buckets',
 };
 const KEEPS_NULL = new Set<AggOp>(['count', 'span', 'first', 'last', 'firstN', 'lastN']);
 /** A bag per tile would be rewritten at every event of a hot key; rows are read instead (docs/decisions/0001). */
@@ -118,9 +132,7 @@ function unitsOf(f: WindowFeaturePlan, builder: (entity: string, stream: string)
     return { group: b.id, unit: b.unit(side, frame, sessionTypes) };
   };
   const outlives = f.frame.kind === 'lifetime' || f.frame.kind === 'session';
-  const seen = outlives
-    ? sides.map(s => at({ op: 'count', stream: s.stream, events: f.frame.kind === 'session' ? sessionTypes : s.events }, { kind: 'lifetime' }))
-    : [];
+  const seen = outlives ? sides.map(s => at({ op: 'count', stream: s.stream, events: f.frame.kind === 'session' ? sessionTypes : s.events }, { kind: 'lifetime' })) : [];
   return { feature: f, num: at(sides[0]!, f.frame), den: sides[1] ? at(sides[1], f.frame) : null, seen };
 }
 

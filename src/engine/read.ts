@@ -59,7 +59,12 @@ export function readUnits(group: Group, nodes: NodeReader, T: number, wanted: re
     } else if (plan.kind === 'lifetime' && base) mergeAcc(unit.slot, acc, base.lifetime.get(index) ?? new Acc());
     return { unit, from, to, acc };
   });
-  collect(group, nodes, view, actives.filter(a => a.from < a.to));
+  collect(
+    group,
+    nodes,
+    view,
+    actives.filter(a => a.from < a.to),
+  );
   return actives.map(a => toState(a.unit.slot, a.acc));
 }
 

@@ -5,7 +5,6 @@ import { RowWriter } from './row.ts';
 import type { PendingRow } from './tree.ts';
 import type { ColumnValue, DecodedEvent } from './values.ts';
 
-
 interface GroupRoute {
   group: Group;
   /** Index in the group's types by event type. */

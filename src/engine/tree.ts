@@ -56,40 +56,55 @@ export function eachRow(node: Buffer, view: RowView, visit: (view: RowView) => v
   }
 }
 
-/** Adds rows of one key, dropping those already there (same time and id). Sets `applied` on each. */
-export function applyRows(group: Group, nodes: NodeWriter, rows: PendingRow[]): void {
-  const view = new RowView(group.columns.length);
+/** What one application carries down the tree. */
+interface Apply {
+  group: Group;
+  nodes: NodeWriter;
+  view: RowView;
+  /** Leaves split above this many rows. */
+  most: number;
+}
+
+/**
+ * Adds rows of one key, dropping those already there (same time and id). Sets `applied` on each.
+ * @param most rows a leaf may hold before it splits; tests make it small so that short logs reach every level.
+ */
+export function applyRows(group: Group, nodes: NodeWriter, rows: PendingRow[], most = SPLIT): void {
+  const ctx: Apply = { group, nodes, view: new RowView(group.columns.length), most };
   for (const [start, part] of bucket(rows, DAY)) {
     if (nodes.get(0, start) === undefined) nodes.opened(start);
-    applyTo(group, nodes, view, 0, start, part);
+    applyTo(ctx, 0, start, part);
   }
 }
 
-function applyTo(group: Group, nodes: NodeWriter, view: RowView, level: number, start: number, rows: PendingRow[]): void {
+function applyTo(ctx: Apply, level: number, start: number, rows: PendingRow[]): void {
+  const { nodes, view } = ctx;
   const node = nodes.get(level, start);
-  if (node && !isLeaf(node)) return applyToInner(group, nodes, view, level, start, node, rows);
+  if (node && !isLeaf(node)) return applyToInner(ctx, level, start, node, rows);
   const fresh = dedupe(node, view, rows);
   if (fresh.length === 0) return;
   const total = (node ? rowCount(node) : 0) + fresh.length;
-  if (total <= SPLIT || level === LAST) {
+  if (total <= ctx.most || level === LAST) {
     nodes.put(level, start, leafOf(node, fresh, total));
     return;
   }
-  split(group, nodes, view, level, start, node, fresh);
+  split(ctx, level, start, node, fresh);
 }
 
-function split(group: Group, nodes: NodeWriter, view: RowView, level: number, start: number, leaf: Buffer | undefined, fresh: PendingRow[]): void {
+function split(ctx: Apply, level: number, start: number, leaf: Buffer | undefined, fresh: PendingRow[]): void {
+  const { group, nodes, view } = ctx;
   const all = [...fresh];
   if (leaf) eachRow(leaf, view, v => all.push({ ts: v.ts, bytes: v.bytes(), applied: true }));
   const totals = newTotals(group);
   for (const row of all) addTo(group, totals, view, row.bytes);
-  for (const [child, part] of bucket(all, LADDER[level + 1]!)) applyTo(group, nodes, view, level + 1, child, part);
+  for (const [child, part] of bucket(all, LADDER[level + 1]!)) applyTo(ctx, level + 1, child, part);
   for (const row of all) row.applied = true;
   nodes.put(level, start, innerOf(group, all.length, totals));
 }
 
-function applyToInner(group: Group, nodes: NodeWriter, view: RowView, level: number, start: number, node: Buffer, rows: PendingRow[]): void {
-  for (const [child, part] of bucket(rows, LADDER[level + 1]!)) applyTo(group, nodes, view, level + 1, child, part);
+function applyToInner(ctx: Apply, level: number, start: number, node: Buffer, rows: PendingRow[]): void {
+  const { group, nodes, view } = ctx;
+  for (const [child, part] of bucket(rows, LADDER[level + 1]!)) applyTo(ctx, level + 1, child, part);
   const totals = totalsOf(group, node);
   let added = 0;
   for (const row of rows) {

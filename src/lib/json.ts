@@ -18,5 +18,4 @@ function sorted(v: unknown): unknown {
 }
 
 /** Plain JSON text; int64 values go out as strings, since a JSON number would lose units in most readers. */
-export const toJson = (value: unknown, indent?: number): string =>
-  JSON.stringify(value, (_k, v) => (typeof v === 'bigint' ? v.toString() : v), indent);
+export const toJson = (value: unknown, indent?: number): string => JSON.stringify(value, (_k, v) => (typeof v === 'bigint' ? v.toString() : v), indent);

@@ -29,12 +29,14 @@ export class HistoryFeed {
   private readonly project: Project;
   private readonly registry: Registry;
   private readonly lease: Lease;
+  private readonly flushRows: number;
   private readonly streams = new Map<string, Buffered>();
 
-  constructor(project: Project, registry: Registry, lease: Lease) {
+  constructor(project: Project, registry: Registry, lease: Lease, flushRows = FLUSH_ROWS) {
     this.project = project;
     this.registry = registry;
     this.lease = lease;
+    this.flushRows = flushRows;
   }
 
   /** Brings a stream's history up to the worker's position: what an earlier run committed but did not get to write. */
@@ -57,6 +59,7 @@ export class HistoryFeed {
     const { history } = this.project;
     const { next } = await history.mark(plan.name, 0);
     const pipe = { plan, decoder, router: new Router([]), declared: new Set<string>() };
+    const { flushRows } = this;
     let mark: Mark = { next: 0, admit: newAdmitState() };
     async function* batches(): AsyncGenerator<HistoryRow[]> {
       let rows: HistoryRow[] = [];
@@ -64,7 +67,7 @@ export class HistoryFeed {
         const prepared = prepare(pipe, 0, records, mark);
         mark = prepared.mark;
         rows.push(...prepared.history);
-        if (rows.length >= FLUSH_ROWS) {
+        if (rows.length >= flushRows) {
           yield rows;
           rows = [];
         }
@@ -81,7 +84,7 @@ export class HistoryFeed {
     if (b.rows.length === 0) b.since = this.project.clock.now();
     for (const r of rows) b.rows.push(r);
     b.mark = mark;
-    if (b.rows.length >= FLUSH_ROWS) await this.write(b);
+    if (b.rows.length >= this.flushRows) await this.write(b);
   }
 
   /** Writes when rows have waited long enough. */
@@ -92,7 +95,6 @@ export class HistoryFeed {
 
   async flush(streams: readonly string[]): Promise<void> {
     for (const s of streams) await this.write(this.streams.get(s)!);
-    await this.project.history.compact(this.lease, this.project.clock.now());
   }
 
   private async write(b: Buffered): Promise<void> {
@@ -103,5 +105,7 @@ export class HistoryFeed {
     b.rows = [];
     // State was committed before its rows came here, so the log is no longer needed below the history's mark.
     await bus.trim(b.plan.name, 0, b.mark.next - KEEP_IN_LOG);
+    // A worker may run for months: joining small files cannot wait for its end.
+    await history.compact(this.lease, this.project.clock.now());
   }
 }

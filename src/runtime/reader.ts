@@ -120,7 +120,13 @@ export class FeatureReader {
     const floor = Math.max(...used.map(a => a.floor ?? Number.NEGATIVE_INFINITY));
     if (needs(f.frame, at) < floor) throw expired(f, at, floor, this.groups.groups.get(this.groups.features.get(f.id)!.num.group)!);
     const state = (s: Side) => answers[s.item]!.states![s.at]!;
-    return finishCell(f, state(sides.num), sides.den && state(sides.den), sides.seen.some(s => state(s).ts !== null), at);
+    return finishCell(
+      f,
+      state(sides.num),
+      sides.den && state(sides.den),
+      sides.seen.some(s => state(s).ts !== null),
+      at,
+    );
   }
 }
 

@@ -17,6 +17,8 @@ export interface WorkerOptions {
   untilIdle?: boolean;
   /** Events a commit; when unset 100, growing to 5,000 while there is a backlog. */
   batchSize?: number;
+  /** Rows that make a history file; 50,000 when unset. */
+  historyRows?: number;
   /** Longest pause between looks at an empty log, ms. */
   pollMs?: number;
   signal: AbortSignal;
@@ -58,7 +60,11 @@ export async function runWorker(project: Project, compiled: Compiled, options: W
 
 /** Versions and descriptions may differ; what the features mean may not. */
 function sameMeaning(a: Registry, b: Registry): boolean {
-  const prints = (r: Registry) => Object.values(r.features).map(f => `${f.id}=${f.fingerprint}`).sort().join();
+  const prints = (r: Registry) =>
+    Object.values(r.features)
+      .map(f => `${f.id}=${f.fingerprint}`)
+      .sort()
+      .join();
   return prints(a) === prints(b);
 }
 
@@ -85,7 +91,7 @@ class WorkerRun {
     this.compiled = compiled;
     this.options = options;
     this.lease = lease;
-    this.feed = new HistoryFeed(project, compiled.registry, lease);
+    this.feed = new HistoryFeed(project, compiled.registry, lease, options.historyRows);
   }
 
   async run(): Promise<WorkerSummary> {
@@ -118,7 +124,11 @@ class WorkerRun {
     const lanes: Lane[] = [];
     for (const plan of Object.values(registry.streams)) {
       const own = groups.filter(g => g.stream === plan.name);
-      const declared = new Set(Object.values(registry.events).filter(e => e.stream === plan.name).map(e => e.type));
+      const declared = new Set(
+        Object.values(registry.events)
+          .filter(e => e.stream === plan.name)
+          .map(e => e.type),
+      );
       const mark = await this.project.online.streamMark(plan.name, 0);
       const pipe: Pipeline = { plan, decoder: new Decoder(registry, plan.name, code.schemas), router: new Router(own), declared };
       await this.feed.open(plan, pipe.decoder, mark);
@@ -200,9 +210,11 @@ class WorkerRun {
       count: () => (counted = prepared.count()),
     });
     if (result.status === 'ok') return live ? this.add(counted) : undefined;
-    if (result.status === 'fenced')
-      throw new FabraError('FENCED', 'another worker took over this project', { hint: 'This one stops here; nothing was counted twice.' });
-    throw new FabraError('ROLLBACK', `the store is at another position than this worker (${JSON.stringify(result)})`, { hint: 'Start the worker again: it continues from the store.', retry: true });
+    if (result.status === 'fenced') throw new FabraError('FENCED', 'another worker took over this project', { hint: 'This one stops here; nothing was counted twice.' });
+    throw new FabraError('ROLLBACK', `the store is at another position than this worker (${JSON.stringify(result)})`, {
+      hint: 'Start the worker again: it continues from the store.',
+      retry: true,
+    });
   }
 
   private add(delta: Record<string, Partial<Counters>>): void {

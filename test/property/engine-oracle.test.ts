@@ -61,6 +61,19 @@ describe('the engine against the list-of-events oracle', () => {
     console.info(`compared ${compared} cells`);
   });
 
+  it('gives the same cell for hot keys, whose state has split into finer nodes', { timeout: 600_000 }, () => {
+    let split = 0;
+    fc.assert(
+      fc.property(worlds({ approx: true, maxSteps: 200 }), fc.constantFrom(1, 7, 500), fc.constantFrom(1, 2, 5), (world, batch, most) => {
+        const run = new EngineRun(world.registry, world.log, batch, most);
+        for (const nodes of run.states.values()) if ([...nodes.nodes.values()].some(n => n.level >= 2)) split++;
+        compareAll(world, run);
+      }),
+      opts(),
+    );
+    expect(split).toBeGreaterThan(RUNS / 4);
+  });
+
   it('decides the same verdicts', { timeout: 600_000 }, () => {
     fc.assert(
       fc.property(worlds({ maxAhead: 'maybe', strays: true }), world => {
@@ -75,8 +88,11 @@ describe('the engine against the list-of-events oracle', () => {
   it('keeps every value above the floor after trimming', { timeout: 600_000 }, () => {
     fc.assert(
       fc.property(worlds({}), fc.integer({ min: 0, max: 100 }), (world, share) => {
-        const run = new EngineRun(world.registry, world.log, 50);
-        const all = Object.values(world.log).flat().map(e => e.ts).sort((a, b) => a - b);
+        const run = new EngineRun(world.registry, world.log, 50, share % 2 ? 3 : undefined);
+        const all = Object.values(world.log)
+          .flat()
+          .map(e => e.ts)
+          .sort((a, b) => a - b);
         if (all.length === 0) return;
         const floor = floorTo(all[Math.floor((all.length - 1) * (share / 100))]!, 86_400_000);
         run.trim(floor);

@@ -17,7 +17,10 @@ export class EngineRun {
   readonly states = new Map<string, MemoryNodes>();
   readonly verdicts = new Map<LogEvent, Verdict>();
 
-  constructor(registry: Registry, log: Log, batchSize = 50) {
+  private readonly most: number | undefined;
+
+  constructor(registry: Registry, log: Log, batchSize = 50, most?: number) {
+    this.most = most;
     this.compiled = compileGroups(registry);
     for (const [stream, events] of Object.entries(log)) this.replay(registry, stream, events, batchSize);
   }
@@ -51,7 +54,7 @@ export class EngineRun {
             routed.push([e, rows]);
           }
         }
-        for (const { group, key, rows } of batch.values()) applyRows(group, this.nodes(group.id, key), rows);
+        for (const { group, key, rows } of batch.values()) applyRows(group, this.nodes(group.id, key), rows, this.most);
         for (const [e, rows] of routed) this.verdicts.set(e, rows.length > 0 && rows.every(r => !r.applied) ? 'duplicate' : 'applied');
       }
     }

@@ -87,7 +87,10 @@ export function storeError(e: unknown, path: string): FabraError {
   const err = toFabraError(e);
   if (err.code !== 'INTERNAL') return err;
   if (/MDB_CORRUPTED|MDB_INVALID|MDB_VERSION|MDB_PANIC/.test(err.message))
-    return new FabraError('STORE_FAILED', `the store under ${path} cannot be read: ${err.message}`, { hint: 'Restore the folder from a backup, or remove it and replay the log.', cause: e });
+    return new FabraError('STORE_FAILED', `the store under ${path} cannot be read: ${err.message}`, {
+      hint: 'Restore the folder from a backup, or remove it and replay the log.',
+      cause: e,
+    });
   if (/MDB_READERS_FULL/.test(err.message))
     return new FabraError('STORE_FAILED', 'too many processes read the store at once', { hint: 'Stop some of them (512 readers at most).', retry: true, cause: e });
   return err;

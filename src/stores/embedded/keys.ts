@@ -83,4 +83,3 @@ export function logKey(stream: number, partition: number, offset: number): Buffe
   buf.writeUIntBE(offset, 4, 6);
   return buf;
 }
-

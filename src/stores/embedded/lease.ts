@@ -59,7 +59,9 @@ function alive(held: Held): boolean {
 /** Field 22 of /proc/PID/stat; empty where there is no /proc (the pid alone decides then). A zombie counts as gone. */
 function bornAt(pid: number): string {
   try {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ');
     return fields[0] === 'Z' ? 'gone' : fields[19]!;
   } catch {
     return '';

@@ -17,8 +17,7 @@ export class LmdbNodes implements NodeReader {
   }
 
   *range(level: number, from: number, to: number): Iterable<{ start: number; bytes: Buffer }> {
-    for (const { key, value } of this.db.getRange({ start: this.keys.copy(level, from), end: this.keys.copy(level, to) }))
-      yield { start: this.keys.startOf(key), bytes: value };
+    for (const { key, value } of this.db.getRange({ start: this.keys.copy(level, from), end: this.keys.copy(level, to) })) yield { start: this.keys.startOf(key), bytes: value };
   }
 
   base(): Buffer | undefined {

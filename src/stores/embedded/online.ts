@@ -260,4 +260,3 @@ function afterKey(ns: number, key: string): Buffer {
   b.write(key, 4, 'utf8');
   return b;
 }
-

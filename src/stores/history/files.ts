@@ -10,9 +10,17 @@ import { ident, text } from '../../sql/columns.ts';
 import type { Duck } from '../duckdb/engine.ts';
 
 /** One file per date of accepted events, one for all others: late and quarantined ones may carry any date. */
-export async function writeFiles(db: Duck, root: string, table: string, head: Pick<HistoryFile, 'stream' | 'partition' | 'from' | 'to' | 'rules'>, tag: string): Promise<HistoryFile[]> {
+export async function writeFiles(
+  db: Duck,
+  root: string,
+  table: string,
+  head: Pick<HistoryFile, 'stream' | 'partition' | 'from' | 'to' | 'rules'>,
+  tag: string,
+): Promise<HistoryFile[]> {
   const t = ident(table);
-  const days = await db.rows(`SELECT CASE WHEN adm = 0 THEN ts // ${DAY} - CASE WHEN ts % ${DAY} < 0 THEN 1 ELSE 0 END END AS day, count(*) AS rows, min(ts) AS lo, max(ts) AS hi FROM ${t} GROUP BY day ORDER BY day`);
+  const days = await db.rows(
+    `SELECT CASE WHEN adm = 0 THEN ts // ${DAY} - CASE WHEN ts % ${DAY} < 0 THEN 1 ELSE 0 END END AS day, count(*) AS rows, min(ts) AS lo, max(ts) AS hi FROM ${t} GROUP BY day ORDER BY day`,
+  );
   const out: HistoryFile[] = [];
   for (const d of days) {
     const day = d.day === null ? null : Number(d.day);

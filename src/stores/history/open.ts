@@ -78,7 +78,14 @@ class FileHistory implements OfflineStore {
     this.manifest.swap({ add, remove: [], mark: { stream: plan.name, partition, mark: next }, now: this.options.clock.now() }, lease);
   }
 
-  private async writeRows(db: Duck, plan: StreamPlan, registry: Registry, rows: readonly HistoryRow[], head: Parameters<typeof writeFiles>[3], tag: string): Promise<HistoryFile[]> {
+  private async writeRows(
+    db: Duck,
+    plan: StreamPlan,
+    registry: Registry,
+    rows: readonly HistoryRow[],
+    head: Parameters<typeof writeFiles>[3],
+    tag: string,
+  ): Promise<HistoryFile[]> {
     const table = new HistoryTable(registry, plan.name);
     const name = `h${db.next()}`;
     await db.run(table.create(name));
@@ -139,7 +146,15 @@ class FileHistory implements OfflineStore {
         const list = files.map(f => text(join(this.options.dir, f.file))).join(', ');
         const bytes = await copyTo(db, `SELECT * FROM read_parquet([${list}], union_by_name = true) ORDER BY o`, join(this.options.dir, file));
         const sum = (pick: (f: HistoryFile) => number) => files.reduce((n, f) => n + pick(f), 0);
-        const merged: HistoryFile = { ...first, file, to: last.to, rows: sum(f => f.rows), minTs: Math.min(...files.map(f => f.minTs)), maxTs: Math.max(...files.map(f => f.maxTs)), bytes };
+        const merged: HistoryFile = {
+          ...first,
+          file,
+          to: last.to,
+          rows: sum(f => f.rows),
+          minTs: Math.min(...files.map(f => f.minTs)),
+          maxTs: Math.max(...files.map(f => f.maxTs)),
+          bytes,
+        };
         this.manifest.swap({ add: [merged], remove: files, now }, lease);
       });
       gone += files.length;

@@ -62,13 +62,26 @@ async function relate(db: Duck, options: ViewOptions, plan: StreamPlan): Promise
   else await decodeInto(db, options, plan, table, tail, mark, end, [], mark.next);
   const own = table.columns.map(c => `, ${ident(c.name)}`).join('');
   const list = files.map(f => text(join(options.dir, f.file))).join(', ');
-  const kept = stale || files.length === 0 ? '' : `SELECT ${FIXED.join(', ')}, * EXCLUDE (${FIXED.join(', ')}) FROM read_parquet([${list}], union_by_name = true, hive_partitioning = false) WHERE o < ${end} UNION ALL BY NAME `;
+  const kept =
+    stale || files.length === 0
+      ? ''
+      : `SELECT ${FIXED.join(', ')}, * EXCLUDE (${FIXED.join(', ')}) FROM read_parquet([${list}], union_by_name = true, hive_partitioning = false) WHERE o < ${end} UNION ALL BY NAME `;
   await db.run(`CREATE VIEW ${ident(`all:${plan.name}`)} AS SELECT ${FIXED.join(', ')}${own} FROM (${kept}SELECT * FROM ${ident(tail)})`);
   await db.run(`CREATE VIEW ${ident(`log:${plan.name}`)} AS SELECT p, o, ts, id, type${own} FROM ${ident(`all:${plan.name}`)} WHERE adm = 0`);
 }
 
 /** Decodes and judges what is not (or not by these rules) in files yet, from `mark` on. */
-async function decodeInto(db: Duck, options: ViewOptions, plan: StreamPlan, table: HistoryTable, into: string, mark: Mark, end: number, files: readonly HistoryFile[], filesEnd: number): Promise<void> {
+async function decodeInto(
+  db: Duck,
+  options: ViewOptions,
+  plan: StreamPlan,
+  table: HistoryTable,
+  into: string,
+  mark: Mark,
+  end: number,
+  files: readonly HistoryFile[],
+  filesEnd: number,
+): Promise<void> {
   const decoder = new Decoder(options.compiled.registry, plan.name, options.compiled.code.schemas);
   const state = { ...mark.admit };
   const add = async (records: readonly RawRecord[]) => {
@@ -145,7 +158,9 @@ export class FileHistoryView implements HistoryView {
   async audit(stream: string): Promise<{ rows: number; ok: number; late: number; quarantined: number; differ: number | null }> {
     const plan = this.compiled.registry.streams[stream]!;
     const all = ident(`all:${stream}`);
-    const [n] = await this.db.rows(`SELECT count(*) AS rows, count(*) FILTER (adm = 0) AS ok, count(*) FILTER (adm = 1) AS late, count(*) FILTER (adm = 2) AS quarantined FROM ${all}`);
+    const [n] = await this.db.rows(
+      `SELECT count(*) AS rows, count(*) FILTER (adm = 0) AS ok, count(*) FILTER (adm = 1) AS late, count(*) FILTER (adm = 2) AS quarantined FROM ${all}`,
+    );
     const counts = { rows: Number(n!.rows), ok: Number(n!.ok), late: Number(n!.late), quarantined: Number(n!.quarantined) };
     // Only a run of 100 strays can re-base the stream's time; below that the rule is one running maximum.
     if (plan.maxAhead !== null && (counts.quarantined >= 100 || counts.late >= 100)) return { ...counts, differ: null };
