@@ -1,5 +1,5 @@
 /** Every command, as --help needs it. Nothing here imports a command's code: `load` does, when it runs. */
-import { whole } from './options.ts';
+import { positive, whole } from './options.ts';
 import type { CommandSpec } from './spec.ts';
 
 export const COMMANDS: CommandSpec[] = [
@@ -28,6 +28,82 @@ export const COMMANDS: CommandSpec[] = [
     summary: 'what apply would change, field by field',
     examples: ['fabra plan', 'fabra plan --json'],
     load: () => import('./commands/plan.ts'),
+  },
+  {
+    name: 'apply',
+    summary: 'make the definitions the ones that run',
+    options: [{ flags: '--new-version', text: 'accept breaking changes: those features get a new version and are computed anew' }],
+    common: ['yes'],
+    examples: ['fabra apply', 'fabra apply --new-version'],
+    load: () => import('./commands/apply.ts'),
+  },
+  {
+    name: 'worker',
+    args: '[features]',
+    summary: 'read the log and keep the features up to date',
+    options: [
+      { flags: '--until-idle', text: 'end when the log is read' },
+      { flags: '--batch-size <n>', text: 'events a commit (default: 100, more while there is a backlog)', parse: whole(1) },
+      { flags: '--poll-interval <seconds>', text: 'longest pause between looks at an idle log (default: 1)', parse: positive },
+    ],
+    examples: ['fabra worker', 'fabra worker features.ts --until-idle --json'],
+    graceful: true,
+    daemon: true,
+    load: () => import('./commands/worker.ts'),
+  },
+  {
+    name: 'get',
+    args: '<entity> <key>',
+    summary: 'the values of an entity now, or at an instant',
+    options: [
+      { flags: '--request <json>', text: 'request data for derived features' },
+      { flags: '--with <keys>', text: 'keys of other entities, for derived features: product_id=p9' },
+    ],
+    common: ['asOf', 'features', 'service'],
+    examples: ['fabra get user u_10293', 'fabra get session u_10293,s_9c1d --as-of 2025-01-15T12:35:00Z --json'],
+    load: () => import('./commands/get.ts'),
+  },
+  {
+    name: 'status',
+    summary: 'how far the log, the state and history are',
+    examples: ['fabra status', 'fabra status --json'],
+    load: () => import('./commands/status.ts'),
+  },
+  {
+    name: 'freshness',
+    summary: 'how old the newest event behind each feature is',
+    common: ['asOf', 'features', 'service'],
+    examples: ['fabra freshness', 'fabra freshness --features user_views_5m'],
+    load: () => import('./commands/freshness.ts'),
+  },
+  {
+    name: 'events tail',
+    summary: 'the newest events of the log',
+    options: [
+      { flags: '--stream <name>', text: 'which stream (default: the only one)' },
+      { flags: '--limit <n>', text: 'how many (default: 10)', parse: whole(0) },
+      { flags: '--follow', text: 'go on with new ones' },
+    ],
+    examples: ['fabra events tail', 'fabra events tail --follow'],
+    graceful: true,
+    load: () => import('./commands/events-tail.ts'),
+  },
+  {
+    name: 'dlq list',
+    summary: 'events that were rejected, and why',
+    options: [
+      { flags: '--limit <n>', text: 'how many (default: 20)', parse: whole(1) },
+      { flags: '--after <seq>', text: 'those after this one', parse: whole(0) },
+    ],
+    examples: ['fabra dlq list', 'fabra dlq list --after 20 --json'],
+    load: () => import('./commands/dlq-list.ts'),
+  },
+  {
+    name: 'dlq show',
+    args: '<seq>',
+    summary: 'one of them, with the event as it came',
+    examples: ['fabra dlq show 1'],
+    load: () => import('./commands/dlq-show.ts'),
   },
   {
     name: 'doctor',

@@ -4,19 +4,22 @@ import { findProject, namedProject } from '../config/find.ts';
 import { type ResolvedConfig, resolveConfig } from '../config/resolve.ts';
 import type { ConfigValues } from '../config/schema.ts';
 import { systemClock } from '../lib/clock.ts';
-import { type Logger, silentLogger } from '../lib/log.ts';
+import { jsonLogger, type Level, type Logger, silentLogger } from '../lib/log.ts';
 import type { Project } from '../runtime/project.ts';
 import type { Invocation } from './spec.ts';
 
 export interface OpenedProject extends Project {
   config: ResolvedConfig;
+  /** Process that writes the project's state now. */
+  writer(): number | null;
 }
 
-export interface OpenOptions {
-  /** Settings that this command's flags override. */
-  flags?: Partial<ConfigValues>;
+/** Where stores are: a project's own, or scratch ones. */
+export interface Places {
+  store: string;
+  offline: string;
   log?: Logger;
-  /** Threads of the query engine. */
+  /** Of the query engine. */
   threads?: number;
 }
 
@@ -30,26 +33,28 @@ export async function openConfig(call: Call, flags: Partial<ConfigValues> = {}):
   return resolveConfig({ dir, file, env: call.env, flags });
 }
 
-/** Folder of the embedded store of a project. */
-export const storeDir = (dir: string): string => path.join(dir, '.fabra', 'store');
-
-/** Opens a project's stores; drivers load here and not before. */
-export async function openProject(call: Call, options: OpenOptions = {}): Promise<OpenedProject> {
-  const config = await openConfig(call, options.flags);
-  return openStores(config, storeDir(config.dir), config.offline, options);
+/** FABRA_LOG_LEVEL=debug|info|warn|error puts JSON lines on stderr; unset, there are none. */
+function logger(env: NodeJS.ProcessEnv): Logger {
+  const level = env.FABRA_LOG_LEVEL;
+  if (level === undefined || !['debug', 'info', 'warn', 'error'].includes(level)) return silentLogger;
+  return jsonLogger(line => process.stderr.write(line), level as Level);
 }
 
-export async function openStores(config: ResolvedConfig, store: string, offline: string, options: OpenOptions = {}): Promise<OpenedProject> {
-  const [{ openEmbedded }, { EmbeddedOnlineStore }, { EmbeddedBus }, { EmbeddedCatalog }, { openHistory }] = await Promise.all([
+export const projectPlaces = (config: ResolvedConfig, env: NodeJS.ProcessEnv): Places => ({ store: path.join(config.dir, '.fabra', 'store'), offline: config.offline, log: logger(env) });
+
+/** Opens stores; drivers load here and not before. */
+export async function openStores(config: ResolvedConfig, places: Places): Promise<OpenedProject> {
+  const [{ openEmbedded }, { EmbeddedOnlineStore }, { EmbeddedBus }, { EmbeddedCatalog }, { leaseHolder }, { openHistory }] = await Promise.all([
     import('../stores/embedded/env.ts'),
     import('../stores/embedded/online.ts'),
     import('../bus/embedded.ts'),
     import('../stores/embedded/catalog.ts'),
+    import('../stores/embedded/lease.ts'),
     import('../stores/history/open.ts'),
   ]);
-  const env = await openEmbedded(store);
+  const env = await openEmbedded(places.store);
   const bus = new EmbeddedBus(env);
-  const history = openHistory({ env, bus, dir: offline, clock: systemClock, threads: options.threads });
+  const history = openHistory({ env, bus, dir: places.offline, clock: systemClock, threads: places.threads });
   return {
     dir: config.dir,
     config,
@@ -58,14 +63,16 @@ export async function openStores(config: ResolvedConfig, store: string, offline:
     history,
     catalog: new EmbeddedCatalog(env),
     clock: systemClock,
-    log: options.log ?? silentLogger,
+    log: places.log ?? silentLogger,
+    writer: () => leaseHolder(env),
     close: () => env.close(),
   };
 }
 
 /** Opens, runs, closes, whatever happens. */
-export async function withProject<T>(call: Call, action: (project: OpenedProject) => Promise<T>, options: OpenOptions = {}): Promise<T> {
-  const project = await openProject(call, options);
+export async function withProject<T>(call: Call, action: (project: OpenedProject) => Promise<T>): Promise<T> {
+  const config = await openConfig(call);
+  const project = await openStores(config, projectPlaces(config, call.env));
   try {
     return await action(project);
   } finally {

@@ -1,0 +1,21 @@
+/** `fabra dlq list`: events that were rejected, and why. */
+import { iso } from '../../lib/time.ts';
+import { deadJson } from '../dead.ts';
+import { clip, columns, plural } from '../output.ts';
+import type { Run } from '../spec.ts';
+import { withProject } from '../wire.ts';
+
+export const run: Run = call =>
+  withProject(call, async ({ online }) => {
+    const { flags, out } = call;
+    const after = (flags.after as number | undefined) ?? 0;
+    const limit = (flags.limit as number | undefined) ?? 20;
+    const [letters, total] = [await online.deadLetters(after, limit), await online.deadCount()];
+    out.answer({ total, letters: letters.map(l => deadJson(l.seq, l.letter)) }, () => [
+      ...(letters.length === 0 ? [] : columns([['SEQ', 'STREAM', 'OFFSET', 'AT', 'REASON'], ...letters.map(({ seq, letter: l }) => [String(seq), l.stream, String(l.offset), iso(l.at), clip(l.reason, 80)])], [0, 2])),
+      plural(total, 'dead letter'),
+    ]);
+    const last = letters[letters.length - 1];
+    if (last) out.note('', `one of them whole: fabra dlq show ${last.seq}${letters.length === limit && total > limit ? `; the next: fabra dlq list --after ${last.seq}` : ''}`);
+    return 0;
+  });

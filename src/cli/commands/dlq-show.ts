@@ -1,0 +1,18 @@
+/** `fabra dlq show`: one dead letter, with the event as it came. */
+import { FabraError } from '../../lib/errors.ts';
+import { iso } from '../../lib/time.ts';
+import { deadJson, deadText } from '../dead.ts';
+import { whole } from '../options.ts';
+import type { Run } from '../spec.ts';
+import { withProject } from '../wire.ts';
+
+export const run: Run = async call => {
+  const seq = whole(1)(call.args[0]!, 'SEQ');
+  return withProject(call, async ({ online }) => {
+    const [found] = await online.deadLetters(seq - 1, 1);
+    if (found?.seq !== seq) throw new FabraError('NOT_FOUND', `there is no dead letter ${seq}`, { hint: 'See: fabra dlq list' });
+    const { letter: l } = found;
+    call.out.answer(deadJson(seq, l), () => [`dead letter ${seq} of ${l.stream}, offset ${l.offset}, ${iso(l.at)}`, `reason: ${l.reason}`, '', deadText(l)]);
+    return 0;
+  });
+};
