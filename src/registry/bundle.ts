@@ -140,12 +140,12 @@ async function save(file: string, text: string, map: string, entry: string, proj
   await replaceFile(`${file}.map`, map);
   await replaceFile(file, text);
   await replaceFile(manifestFile(project, entry), canonicalJson(manifest, 1));
-  await prune(path.dirname(file));
+  await prune(path.dirname(file), file);
 }
 
-/** Keeps the folder small; nothing younger than a day goes, another process may be about to load it. */
-async function prune(dir: string): Promise<void> {
-  const old = Date.now() - 86_400_000;
+/** Keeps the folder small; what is less than a day older than the file just written stays, another process may be about to load it. */
+async function prune(dir: string, written: string): Promise<void> {
+  const old = (await stat(written)).mtimeMs - 86_400_000;
   for (const name of await readdir(dir)) {
     const file = path.join(dir, name);
     const info = await stat(file).catch(() => null);

@@ -2,7 +2,7 @@
 import { formatDuration } from '../lib/duration.ts';
 import { canonicalJson } from '../lib/json.ts';
 import { kindName } from './columns.ts';
-import { byKey, eventsOf, registryHash } from './meaning.ts';
+import { byKey, eventMeaning, eventsOf, registryHash } from './meaning.ts';
 import type { ColumnPlan, EntityPlan, EventPlan, FeaturePlan, Registry, ServicePlan, StreamPlan } from './types.ts';
 
 export interface FieldChange {
@@ -36,7 +36,7 @@ export function diffRegistries(applied: Registry | null, next: Registry): Regist
   const changes = [
     ...pairs('entity', old.entities, next.entities, flatEntity, (_, name) => whyIn(changed, id => next.features[id]!.entity === name)),
     ...pairs('stream', old.streams, next.streams, flatStream, (_, name) => whyIn(changed, id => usesStream(next, id, name))),
-    ...pairs('event', old.events, next.events, flatEvent, (_, name) => whyIn(changed, id => reads(next, id).includes(name))),
+    ...pairs('event', old.events, next.events, flatEvent, (_, name) => whyIn(changed, id => eventMatters(old, next, id, name))),
     ...features(old, next, changed),
     ...pairs('service', old.services, next.services, flatService, () => undefined),
   ];
@@ -52,6 +52,15 @@ function reads(registry: Registry, id: string): string[] {
   return f?.kind === 'window' ? eventsOf(f) : [];
 }
 const usesStream = (registry: Registry, id: string, stream: string): boolean => reads(registry, id).some(e => registry.events[e]?.stream === stream);
+
+/** Does the change of an event touch what a feature takes from it? (The feature may have changed for another reason.) */
+function eventMatters(old: Registry, next: Registry, id: string, event: string): boolean {
+  const f = next.features[id];
+  const [a, b] = [old.events[event], next.events[event]];
+  if (!a || !b || f?.kind !== 'window' || !eventsOf(f).includes(event)) return false;
+  const key = next.entities[f.entity]?.key ?? [];
+  return canonicalJson(eventMeaning(f, key, event, a)) !== canonicalJson(eventMeaning(f, key, event, b));
+}
 
 function whyIn(changed: string[], touches: (id: string) => boolean): string | undefined {
   const hit = changed.filter(touches);

@@ -36,11 +36,16 @@ export function windowMeaning(f: Pick<WindowFeaturePlan, 'agg' | 'frame'>, key: 
     const event = parts.events[id];
     const stream = event && parts.streams[event.stream];
     if (!event || !stream) continue;
-    const columns = Object.fromEntries(usedColumns(f, key, id).map(name => [name, kindOf(event, name)]));
-    events[id] = { columns, code: event.code, rules: event.rules, required: requiredInputs(event) };
+    events[id] = eventMeaning(f, key, id, event);
     streams[stream.name] = { id: stream.id, time: stream.time, type: stream.type, lateness: stream.lateness, maxAhead: stream.maxAhead };
   }
   return fingerprint({ key, agg: f.agg, frame: f.frame, events, streams });
+}
+
+/** What of an event decides a feature's numbers. */
+export function eventMeaning(f: Pick<WindowFeaturePlan, 'agg'>, key: string[], id: string, event: EventPlan): object {
+  const columns = Object.fromEntries(usedColumns(f, key, id).map(name => [name, kindOf(event, name)]));
+  return { columns, code: event.code, rules: event.rules, required: requiredInputs(event) };
 }
 
 /** Fields without which an event is rejected: one more or less changes which events count. */

@@ -1,5 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -83,6 +82,17 @@ describe('loading', () => {
     for (const n of readdirSync(build).filter(x => x.endsWith('.mjs'))) writeFileSync(path.join(build, n), 'export const eur = 3;');
     expect((await loadDefinitions(file)).exports.eur).toBe(2);
     expect(existsSync(path.join(build, 'features.ts.manifest.json'))).toBe(true);
+  });
+
+  it('drops bundles of earlier days', async () => {
+    const file = write('features.ts', 'export const a = 1;');
+    await loadDefinitions(file);
+    const build = path.join(dir, '.fabra/build');
+    const long = new Date('2020-01-01');
+    for (const n of readdirSync(build)) utimesSync(path.join(build, n), long, long);
+    writeFileSync(file, 'export const a = 2;');
+    await loadDefinitions(file);
+    expect(readdirSync(build).filter(n => n.endsWith('.mjs'))).toHaveLength(1);
   });
 
   it('compiles the same project many times at once', async () => {

@@ -100,6 +100,11 @@ describe('a plan', () => {
 
   it('a new column is compatible as long as old events are still accepted', () => {
     expect(lines({ extra: { page: z.string().nullish() } })).toEqual(['~ event ev/view', '    columns.page: none → string | null']);
+    const both = diffRegistries(base, registry({ extra: { page: z.string().nullish() }, window: '10m' }));
+    expect(both.changes.map(c => [c.name, c.breaking])).toEqual([
+      ['ev/view', false],
+      ['user.views', true],
+    ]);
     const required = diffRegistries(base, registry({ extra: { page: z.string() } }));
     expect(required.breaking).toBe(true);
     expect(renderPlan(required)[0]).toContain('~ event ev/view  (breaking)');
