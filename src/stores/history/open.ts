@@ -119,7 +119,7 @@ class FileHistory implements OfflineStore {
         const end = Math.min(to, at + SCAN_SLICE);
         const here = files.filter(f => f.from < end && f.to > at);
         if (here.length === 0) continue;
-        const sql = `SELECT o, appended, id, raw FROM read_parquet([${here.map(f => text(join(this.options.dir, f.file))).join(', ')}], union_by_name = true) WHERE o >= ${at} AND o < ${end} ORDER BY o`;
+        const sql = `SELECT o, appended, id, raw FROM read_parquet([${here.map(f => text(join(this.options.dir, f.file))).join(', ')}], union_by_name = true, hive_partitioning = false) WHERE o >= ${at} AND o < ${end} ORDER BY o`;
         for await (const { rows, columns } of db.stream(sql)) {
           const [o, appended, id, raw] = columns as [number[], number[], string[], string[]];
           yield Array.from({ length: rows }, (_, i) => ({ offset: Number(o[i]), appended: Number(appended[i]), id: id[i]!, bytes: Buffer.from(raw[i]!, 'utf8') as Uint8Array }));
@@ -144,7 +144,7 @@ class FileHistory implements OfflineStore {
         const folder = first.file.slice(0, first.file.lastIndexOf('/'));
         const file = `${folder}/p${first.partition}-${first.from}-${last.to}-c${now}.parquet`;
         const list = files.map(f => text(join(this.options.dir, f.file))).join(', ');
-        const bytes = await copyTo(db, `SELECT * FROM read_parquet([${list}], union_by_name = true) ORDER BY o`, join(this.options.dir, file));
+        const bytes = await copyTo(db, `SELECT * FROM read_parquet([${list}], union_by_name = true, hive_partitioning = false) ORDER BY o`, join(this.options.dir, file), 'zstd');
         const sum = (pick: (f: HistoryFile) => number) => files.reduce((n, f) => n + pick(f), 0);
         const merged: HistoryFile = {
           ...first,

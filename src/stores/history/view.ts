@@ -94,7 +94,7 @@ async function decodeInto(
   };
   if (files.length > 0) {
     const list = files.map(f => text(join(options.dir, f.file))).join(', ');
-    const sql = `SELECT o, appended, id, raw FROM read_parquet([${list}], union_by_name = true) WHERE o < ${end} ORDER BY o`;
+    const sql = `SELECT o, appended, id, raw FROM read_parquet([${list}], union_by_name = true, hive_partitioning = false) WHERE o < ${end} ORDER BY o`;
     for await (const { rows, columns } of db.stream(sql)) {
       const [o, appended, id, raw] = columns as [number[], number[], string[], string[]];
       await add(Array.from({ length: rows }, (_, i) => ({ offset: Number(o[i]), appended: Number(appended[i]), id: id[i]!, bytes: Buffer.from(raw[i]!) })));
