@@ -27,17 +27,20 @@ export async function writeFiles(
     const folder = day === null ? 'not_applied' : `event_date=${isoDate(day * DAY)}`;
     const file = join(encodeURIComponent(head.stream), folder, `p${head.partition}-${head.from}-${head.to}${tag}.parquet`);
     const where = day === null ? 'adm <> 0' : `adm = 0 AND ts >= ${day * DAY} AND ts < ${(day + 1) * DAY}`;
-    const bytes = await copyTo(db, `SELECT * FROM ${t} WHERE ${where} ORDER BY o`, join(root, file));
+    const bytes = await copyTo(db, `SELECT * FROM ${t} WHERE ${where}`, join(root, file), 'snappy');
     out.push({ ...head, file, rows: Number(d.rows), minTs: Number(d.lo), maxTs: Number(d.hi), bytes });
   }
   return out;
 }
 
-/** Runs a query into a Parquet file and waits until file and folder are on disk. */
-export async function copyTo(db: Duck, sql: string, path: string): Promise<number> {
+/**
+ * Runs a query into a Parquet file and waits until file and folder are on disk. Fresh files are snappy, compacted ones zstd
+ * (40 % smaller, at twice the time).
+ */
+export async function copyTo(db: Duck, sql: string, path: string, compression: 'snappy' | 'zstd'): Promise<number> {
   mkdirSync(dirname(path), { recursive: true });
   try {
-    await db.run(`COPY (${sql}) TO ${text(path)} (FORMAT parquet, COMPRESSION zstd)`);
+    await db.run(`COPY (${sql}) TO ${text(path)} (FORMAT parquet, COMPRESSION ${compression})`);
     await sync(path);
     await sync(dirname(path));
   } catch (e) {

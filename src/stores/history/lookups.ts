@@ -1,5 +1,7 @@
 /** Single-key questions to history: for `explain`, and for choosing what parity compares. */
 import type { ColumnValue, DecodedEvent } from '../../engine/values.ts';
+import type { SampledEvent } from '../../ports/offline-store.ts';
+import type { Position } from '../../ports/online-store.ts';
 import type { Registry } from '../../registry/types.ts';
 import { ident, keyText, physicalColumn, text } from '../../sql/columns.ts';
 import type { Duck } from '../duckdb/engine.ts';
@@ -46,6 +48,49 @@ export async function timesOf(db: Duck, registry: Registry, entity: string, key:
   return rows.map(r => Number(r.ts));
 }
 
+export async function sampleEvents(
+  db: Duck,
+  registry: Registry,
+  stream: string,
+  type: string,
+  { from, limit, seed, spread }: { from: number; limit: number; seed: number; spread: boolean },
+): Promise<SampledEvent[]> {
+  const names = [...new Set(Object.values(registry.entities).flatMap(e => e.key))];
+  const cols = names.map((_, i) => `k${i}`);
+  const parts = names.map((c, i) => `${keyText(registry, stream, [type], c, 'e')} AS k${i}`);
+  const rows = `SELECT ${['ts', `hash(o, ${Math.trunc(seed)}) AS h`, ...parts].join(', ')} FROM ${ident(`all:${stream}`)} e WHERE type = ${text(type)} AND adm < 2 AND ts >= ${bound(from)}`;
+  const turn = spread && cols.length > 0 ? `row_number() OVER (PARTITION BY ${cols.join(', ')} ORDER BY h), ` : '';
+  const found = await db.rows(`SELECT ts, ${cols.join(', ')} FROM (${rows}) ORDER BY ${turn}h LIMIT ${Math.trunc(limit)}`);
+  return found.map(r => {
+    const row: Record<string, string> = {};
+    names.forEach((name, i) => {
+      const v = r[`k${i}`];
+      if (v !== null && v !== '') row[name] = String(v);
+    });
+    return { ts: Number(r.ts), row };
+  });
+}
+
+export async function changedKeys(db: Duck, registry: Registry, entity: string, since: Position): Promise<{ key: string[]; minTs: number }[]> {
+  const n = registry.entities[entity]!.key.length;
+  const cols = Array.from({ length: n }, (_, i) => `k${i}`).join(', ');
+  const sources = [...feeds(registry, entity)].map(
+    ([s, types]) => `SELECT ${cols}, ts FROM (${keyed(registry, entity, s, types, `log:${s}`)}) WHERE o >= ${Math.trunc(since[`${s}/0`] ?? 0)}`,
+  );
+  if (sources.length === 0) return [];
+  const rows = await db.rows(`SELECT ${cols}, min(ts) AS lo FROM (${sources.join(' UNION ALL ')}) WHERE ${whole(n)} GROUP BY ${cols}`);
+  return rows.map(r => ({ key: Array.from({ length: n }, (_, i) => String(r[`k${i}`])), minTs: Number(r.lo) }));
+}
+
+export async function rangeOf(db: Duck, registry: Registry): Promise<{ from: number; to: number } | null> {
+  const sources = Object.keys(registry.streams).map(s => `SELECT min(ts) AS lo, max(ts) AS hi FROM ${ident(`log:${s}`)}`);
+  if (sources.length === 0) return null;
+  const [r] = await db.rows(`SELECT min(lo) AS lo, max(hi) AS hi FROM (${sources.join(' UNION ALL ')})`);
+  return r === undefined || r.lo === null ? null : { from: Number(r.lo), to: Number(r.hi) };
+}
+
+const bound = (t: number): number => (t === Number.NEGATIVE_INFINITY ? -9e15 : t === Number.POSITIVE_INFINITY ? 9e15 : Math.trunc(t));
+
 const VERDICTS = ['ok', 'late', 'quarantined'] as const;
 
 export async function keyEvents(
@@ -59,8 +104,7 @@ export async function keyEvents(
 ): Promise<{ event: DecodedEvent; verdict: 'ok' | 'late' | 'quarantined' | 'duplicate' }[]> {
   const types = feeds(registry, entity).get(stream) ?? [];
   if (types.length === 0) return [];
-  const bound = (t: number) => (t === Number.NEGATIVE_INFINITY ? -9e15 : t === Number.POSITIVE_INFINITY ? 9e15 : Math.trunc(t));
-  const sql = `SELECT *, CASE WHEN adm = 0 THEN row_number() OVER (PARTITION BY adm, id, ts ORDER BY p, o) ELSE 1 END AS copy
+  const sql = `SELECT * EXCLUDE (raw), CASE WHEN adm = 0 THEN row_number() OVER (PARTITION BY adm, id, ts ORDER BY p, o) ELSE 1 END AS copy
     FROM (${keyed(registry, entity, stream, types, `all:${stream}`)}) WHERE ${keyIs(key)} AND ts >= ${bound(from)} AND ts < ${bound(to)} ORDER BY p, o`;
   return (await db.rows(sql)).map(r => {
     const type = String(r.type);

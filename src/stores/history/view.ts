@@ -4,13 +4,13 @@ import { admit, newAdmitState } from '../../engine/admit.ts';
 import { approx } from '../../engine/approx.ts';
 import { Decoder, type RawRecord } from '../../engine/decode.ts';
 import type { Cell, DecodedEvent } from '../../engine/values.ts';
-import type { HistoryCode, HistoryFile, HistoryRow, HistoryView } from '../../ports/offline-store.ts';
+import type { HistoryCode, HistoryFile, HistoryRow, HistoryView, SampledEvent } from '../../ports/offline-store.ts';
 import type { Mark, Position } from '../../ports/online-store.ts';
 import type { StreamPlan, WindowFeaturePlan } from '../../registry/types.ts';
 import { ident, text } from '../../sql/columns.ts';
 import { type AppendColumn, Duck } from '../duckdb/engine.ts';
 import { pointInTime } from '../duckdb/point-in-time.ts';
-import { keyEvents, sampleKeys, timesOf } from './lookups.ts';
+import { changedKeys, keyEvents, rangeOf, sampleEvents, sampleKeys, timesOf } from './lookups.ts';
 import { type Manifest, rulesOf } from './manifest.ts';
 import type { HistoryOptions } from './open.ts';
 import { FIXED, HistoryTable } from './table.ts';
@@ -149,6 +149,18 @@ export class FileHistoryView implements HistoryView {
 
   sampleKeys(entity: string, limit: number, seed: number): Promise<string[][]> {
     return sampleKeys(this.db, this.compiled.registry, entity, limit, seed);
+  }
+
+  sampleEvents(stream: string, type: string, options: { from: number; limit: number; seed: number; spread: boolean }): Promise<SampledEvent[]> {
+    return sampleEvents(this.db, this.compiled.registry, stream, type, options);
+  }
+
+  changedKeys(entity: string, since: Position): Promise<{ key: string[]; minTs: number }[]> {
+    return changedKeys(this.db, this.compiled.registry, entity, since);
+  }
+
+  range(): Promise<{ from: number; to: number } | null> {
+    return rangeOf(this.db, this.compiled.registry);
   }
 
   timesOf(entity: string, key: string[], limit: number, seed: number): Promise<number[]> {
