@@ -1,5 +1,5 @@
 /** Every command, as --help needs it. Nothing here imports a command's code: `load` does, when it runs. */
-import { positive, whole } from './options.ts';
+import { instant, positive, times, whole } from './options.ts';
 import type { CommandSpec } from './spec.ts';
 
 export const COMMANDS: CommandSpec[] = [
@@ -36,6 +36,38 @@ export const COMMANDS: CommandSpec[] = [
     common: ['yes'],
     examples: ['fabra apply', 'fabra apply --new-version'],
     load: () => import('./commands/apply.ts'),
+  },
+  {
+    name: 'replay',
+    args: '<file>',
+    summary: "a file's events into the log: CSV, NDJSON, either gzipped, or Parquet",
+    options: [
+      { flags: '--eps <n>', text: 'events per second', parse: positive },
+      { flags: '--speed <x>', text: 'paced by event time, this many times as fast: 10x', parse: times },
+      { flags: '--max', text: 'as fast as it goes (the default)' },
+      { flags: '--shift-to <time>', text: 'move all times so that the first event happens then: now', parse: instant },
+      { flags: '--limit <n>', text: 'stop after this many rows', parse: whole(1) },
+      { flags: '--loop', text: 'start over at the end, with times moved on and new ids' },
+      { flags: '--from <time>', text: 'only events from this instant on', parse: instant },
+      { flags: '--to <time>', text: 'only events before this instant', parse: instant },
+      { flags: '--stream <name>', text: 'which stream (default: the only one)' },
+      { flags: '--rejects <file>', text: 'where rows go that cannot be read (default: FILE.rejects.ndjson)' },
+    ],
+    examples: ['fabra replay data/events.csv.gz --eps 500', 'fabra replay data/events.csv.gz --speed 60x --shift-to now'],
+    graceful: true,
+    load: () => import('./commands/replay.ts'),
+  },
+  {
+    name: 'publish',
+    args: '[event] [payload]',
+    summary: 'one event into the log, or lines of JSON from stdin',
+    options: [
+      { flags: '--entity-id <key>', text: 'key of the entity, where the payload does not say it' },
+      { flags: '--event-id <id>', text: 'id of the event (default: a new one)' },
+      { flags: '--timestamp <time>', text: 'when it happened (default: now)' },
+    ],
+    examples: [`fabra publish page_view '{"user_id": "u1", "session_id": "s1", "product_id": "sku_1"}'`, 'fabra publish < events.ndjson'],
+    load: () => import('./commands/publish.ts'),
   },
   {
     name: 'worker',

@@ -79,3 +79,9 @@ export async function withProject<T>(call: Call, action: (project: OpenedProject
     await project.close();
   }
 }
+
+/** Rows of a Parquet file. */
+export async function* parquetRows(file: string): AsyncGenerator<Record<string, unknown>[]> {
+  const reader = await import('../stores/duckdb/parquet.ts');
+  yield* reader.parquetRows(file);
+}
