@@ -1,7 +1,6 @@
 /** A small face on DuckDB: open, run, stream columns, append columns, close. The driver is loaded on first use only. */
 import type { DuckDBConnection, DuckDBDataChunk, DuckDBInstance, DuckDBType } from '@duckdb/node-api';
 import { type DuckValue, readVector } from './read.ts';
-import { writeVector } from './write.ts';
 
 export type { DuckValue } from './read.ts';
 
@@ -115,9 +114,7 @@ export class Duck {
           columns.map(c => types[c.type]),
           rows,
         );
-        columns.forEach((c, i) => {
-          writeVector(chunk.getColumnVector(i), c, from, rows);
-        });
+        columns.forEach((c, i) => chunk.setColumnValues(i, slice(c, from, rows)));
         appender.appendDataChunk(chunk);
       }
       appender.closeSync();
@@ -134,4 +131,13 @@ export class Duck {
 
 function columnsOf(chunk: DuckDBDataChunk): DuckValue[][] {
   return Array.from({ length: chunk.columnCount }, (_, c) => readVector(chunk.getColumnVector(c), chunk.rowCount));
+}
+
+function slice(column: AppendColumn, from: number, rows: number): (string | number | bigint | boolean | null)[] {
+  const out = new Array<string | number | bigint | boolean | null>(rows);
+  for (let i = 0; i < rows; i++) {
+    const v = column.values[from + i] ?? null;
+    out[i] = v !== null && column.type === 'BIGINT' ? BigInt(v) : v;
+  }
+  return out;
 }
