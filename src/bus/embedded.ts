@@ -76,8 +76,9 @@ export class EmbeddedBus implements EventBus {
   /** Key of the segment that holds an offset, or where the next one would start. */
   private segmentKey(id: number, offset: number): Buffer {
     const exact = logKey(id, 0, offset);
-    const [at] = [...this.env.log.getKeys({ start: exact, end: logKey(id, 0, 0), reverse: true, limit: 1 })];
-    return at && at.compare(logKey(id, 0, 0)) >= 0 ? at : exact;
+    // The end of a range is left out, also backwards: the bare prefix lies below the first segment.
+    const [at] = [...this.env.log.getKeys({ start: exact, end: logKey(id, 0, 0).subarray(0, 4), reverse: true, limit: 1 })];
+    return at ?? exact;
   }
 
   async bounds(stream: string): Promise<LogBounds> {
