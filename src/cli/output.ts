@@ -78,7 +78,7 @@ export class Output {
   }
 
   paint(style: Style, text: string, sink: Sink = this.stdout): string {
-    return wantsColor(this.env, sink) ? styleText(style, text) : text;
+    return wantsColor(this.env, sink) ? styleText(style, text, { validateStream: false }) : text;
   }
 }
 
