@@ -118,7 +118,14 @@ export function compileGroups(registry: Registry): Groups {
   for (const f of windows) for (const side of sidesOf(f)) builder(f.entity, side.stream).collect(f, side);
   const features = new Map<string, FeatureUnits>();
   for (const f of windows) features.set(f.id, unitsOf(f, builder));
-  return { groups: new Map([...builders].map(([id, b]) => [id, b.finish()])), features };
+  const groups = new Map([...builders].map(([id, b]) => [id, b.finish()]));
+  shareRetention(groups);
+  return { groups, features };
+}
+
+/** All groups of a stream keep as much as the one that needs most: an `as_of` that one entity can answer, all can. */
+function shareRetention(groups: Map<string, Group>): void {
+  for (const g of groups.values()) for (const other of groups.values()) if (other.stream === g.stream && other.retention > g.retention) g.retention = other.retention;
 }
 
 /** A feature's aggregates: one, or a ratio's two. */
