@@ -60,13 +60,15 @@ export const COMMANDS: CommandSpec[] = [
   {
     name: 'publish',
     args: '[event] [payload]',
-    summary: 'one event into the log, or lines of JSON from stdin',
+    summary: 'one event into the log, or lines of JSON from a file or stdin',
     options: [
+      { flags: '--payload <json>', text: 'fields of the event, the same as behind its type' },
+      { flags: '--file <name>', text: 'one event a line (NDJSON); - is stdin' },
       { flags: '--entity-id <key>', text: 'key of the entity, where the payload does not say it' },
       { flags: '--event-id <id>', text: 'id of the event (default: a new one)' },
       { flags: '--timestamp <time>', text: 'when it happened (default: now)' },
     ],
-    examples: [`fabra publish page_view '{"user_id": "u1", "session_id": "s1", "product_id": "sku_1"}'`, 'fabra publish < events.ndjson'],
+    examples: [`fabra publish page_view '{"user_id": "u1", "session_id": "s1", "product_id": "sku_1"}'`, `fabra publish purchase --entity-id u1 --payload '{"price": 29.9}'`, 'fabra publish --file events.ndjson'],
     load: () => import('./commands/publish.ts'),
   },
   {
@@ -84,6 +86,18 @@ export const COMMANDS: CommandSpec[] = [
     load: () => import('./commands/worker.ts'),
   },
   {
+    name: 'serve',
+    summary: 'serve features and take events over HTTP',
+    options: [
+      { flags: '--host <address>', text: 'address to listen on (default: 127.0.0.1; any other needs FABRA_API_KEY)' },
+      { flags: '--port <n>', text: 'port to listen on (default: 8080; 0 lets the system pick one)', parse: whole(0) },
+    ],
+    examples: ['fabra serve', 'fabra serve --port 0 --json'],
+    graceful: true,
+    daemon: true,
+    load: () => import('./commands/serve.ts'),
+  },
+  {
     name: 'get',
     args: '<entity> <key>',
     summary: 'the values of an entity now, or at an instant',
@@ -94,6 +108,20 @@ export const COMMANDS: CommandSpec[] = [
     common: ['asOf', 'features', 'service'],
     examples: ['fabra get user u_10293', 'fabra get session u_10293,s_9c1d --as-of 2025-01-15T12:35:00Z --json'],
     load: () => import('./commands/get.ts'),
+  },
+  {
+    name: 'parity',
+    summary: 'compare the store with history, value by value (exit 1 when one differs)',
+    options: [
+      { flags: '--comparisons <n>', text: 'about how many values (default: 100000)', parse: whole(1) },
+      { flags: '--replay', text: 'rebuild a store from the whole log first, and compare at any instant' },
+      { flags: '--keys <keys>', text: 'these keys only: user=u1;u2' },
+      { flags: '--seed <n>', text: 'another choice of keys and instants', parse: whole(0) },
+      { flags: '--report <dir>', text: 'folder of the reports (default: artifacts/reports)' },
+    ],
+    common: ['features', 'service'],
+    examples: ['fabra parity', 'fabra parity --replay --comparisons 1000000 --json'],
+    load: () => import('./commands/parity.ts'),
   },
   {
     name: 'status',

@@ -1,5 +1,8 @@
-/** `fabra publish`: one event from the command line, or many from stdin, into the log. */
-import { FabraError } from '../../lib/errors.ts';
+/** `fabra publish`: one event from the command line, or many from a file or stdin, into the log. */
+import { createReadStream } from 'node:fs';
+import path from 'node:path';
+import type { Readable } from 'node:stream';
+import { FabraError, toFabraError } from '../../lib/errors.ts';
 import { Publisher, type PublishInput, type PublishResult } from '../../runtime/publish.ts';
 import { plural } from '../output.ts';
 import { servable, withCompiled } from '../open.ts';
@@ -8,7 +11,12 @@ import type { Invocation, Run } from '../spec.ts';
 export const run: Run = call =>
   withCompiled(call, async (project, compiled) => {
     const publisher = new Publisher(project, await servable(project, compiled));
-    const [type, text] = call.args;
+    const [type, given] = call.args;
+    const { file, payload, entityId } = call.flags as Record<string, string | undefined>;
+    // An entity's key may be all there is to say.
+    const text = given ?? payload ?? (type !== undefined && entityId !== undefined && file === undefined ? '{}' : undefined);
+    if (payload !== undefined && type === undefined) throw new FabraError('BAD_FLAG', '--payload needs the type of the event', { hint: `Write: fabra publish purchase --payload '${payload}'` });
+    if (text !== undefined && file !== undefined) throw new FabraError('BAD_FLAG', 'a payload and --file at once', { hint: 'Leave one of them out.' });
     return text === undefined || text === '-' ? many(call, publisher, type) : one(call, publisher, eventOf(call, type!, text));
   });
 
@@ -36,9 +44,10 @@ function eventOf({ flags }: Invocation, type: string, text: string): PublishInpu
   return { event: { ...inner, ...Object.fromEntries(named) }, type };
 }
 
-/** NDJSON on stdin; a bad line costs no good one. Exit 2 when there was one. */
-async function many({ out }: Invocation, publisher: Publisher, type: string | undefined): Promise<number> {
-  if (process.stdin.isTTY) throw new FabraError('BAD_FLAG', 'there is no payload', { hint: `Write it behind the event, or send lines: fabra publish${type === undefined ? '' : ` ${type}`} < events.ndjson` });
+/** NDJSON in a file or on stdin; a bad line costs no good one. Exit 2 when there was one. */
+async function many({ out, flags, cwd }: Invocation, publisher: Publisher, type: string | undefined): Promise<number> {
+  const file = (flags.file as string | undefined) ?? '-';
+  if (file === '-' && process.stdin.isTTY) throw new FabraError('BAD_FLAG', 'there is no payload', { hint: `Write it behind the event, or send lines: fabra publish${type === undefined ? '' : ` ${type}`} < events.ndjson` });
   const { createInterface } = await import('node:readline');
   const wrong: { line: number; error: FabraError }[] = [];
   let published = 0;
@@ -48,11 +57,18 @@ async function many({ out }: Invocation, publisher: Publisher, type: string | un
     for (const r of await publishLines(publisher, batch, type)) r.ok ? published++ : wrong.push({ line: r.line, error: r.error });
     batch = [];
   };
-  for await (const text of createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })) {
-    line++;
-    if (text.trim() !== '') batch.push({ line, text });
-    if (batch.length >= 1_000) await send();
-  }
+  const input: Readable = file === '-' ? process.stdin : createReadStream(path.resolve(cwd, file));
+  // Its error would else be thrown where nobody waits for it.
+  const broken = new Promise<never>((_, reject) => input.once('error', e => reject(toFabraError(e))));
+  broken.catch(() => {});
+  const read = async (): Promise<void> => {
+    for await (const text of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+      line++;
+      if (text.trim() !== '') batch.push({ line, text });
+      if (batch.length >= 1_000) await send();
+    }
+  };
+  await Promise.race([read(), broken]);
   await send();
   await publisher.drain();
   const rejected = wrong.map(w => ({ line: w.line, ...w.error.toJSON().error }));

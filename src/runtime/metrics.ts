@@ -1,0 +1,142 @@
+/** What Prometheus reads from a server. Label values come from the registry and the route table, never from a request. */
+import { Counter, Gauge, Histogram, Registry as PromRegistry } from 'prom-client';
+import type { Counters } from '../ports/online-store.ts';
+import type { Registry } from '../registry/types.ts';
+import { OTHER } from './batch.ts';
+import type { Project } from './project.ts';
+
+const HTTP_BUCKETS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
+const LOOKUP_BUCKETS = [0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5];
+/** Route and method of what matched no route. */
+export const UNMATCHED = '(unmatched)';
+
+const STORE_COUNTERS: { name: string; help: string; of: (c: Counters) => number }[] = [
+  { name: 'fabra_events_processed_total', help: 'Events that the worker applied', of: c => c.applied },
+  { name: 'fabra_events_failed_total', help: 'Events that were rejected', of: c => c.rejected },
+  { name: 'fabra_events_late_total', help: 'Events behind the watermark', of: c => c.late },
+  { name: 'fabra_events_duplicate_total', help: 'Events that were there already', of: c => c.duplicate },
+  { name: 'fabra_events_quarantined_total', help: 'Events from the future', of: c => c.quarantined },
+  { name: 'fabra_events_ignored_total', help: 'Events that no feature uses', of: c => c.ignored },
+];
+
+export class ServerMetrics {
+  private readonly prom = new PromRegistry();
+  private readonly requests: Counter<'method' | 'route' | 'status'>;
+  private readonly seconds: Histogram<'method' | 'route'>;
+  private readonly lookups: Histogram;
+  private readonly values: Counter;
+  private readonly ingested: Counter<'event_type'>;
+  private readonly refused: Counter;
+  private readonly registry: Registry;
+  private readonly project: Project;
+
+  constructor(project: Project, registry: Registry) {
+    this.project = project;
+    this.registry = registry;
+    const registers = [this.prom];
+    this.requests = new Counter({ name: 'fabra_http_requests_total', help: 'Requests answered', labelNames: ['method', 'route', 'status'], registers });
+    this.seconds = new Histogram({ name: 'fabra_http_request_seconds', help: 'Time to answer a request', labelNames: ['method', 'route'], buckets: HTTP_BUCKETS, registers });
+    this.lookups = new Histogram({ name: 'fabra_feature_lookup_seconds', help: 'Time to read the features of one request', buckets: LOOKUP_BUCKETS, registers });
+    this.values = new Counter({ name: 'fabra_feature_values_total', help: 'Feature values served', registers });
+    this.ingested = new Counter({ name: 'fabra_events_ingested_total', help: 'Events taken over HTTP', labelNames: ['event_type'], registers });
+    this.refused = new Counter({ name: 'fabra_events_refused_total', help: 'Events refused over HTTP', registers });
+    for (const event of Object.values(registry.events)) this.ingested.inc({ event_type: event.type }, 0);
+    this.fromStore(registers);
+  }
+
+  request(method: string, route: string | undefined, status: number, seconds: number): void {
+    const labels = route === undefined ? { method: UNMATCHED, route: UNMATCHED } : { method, route };
+    this.requests.inc({ ...labels, status: `${status}` });
+    this.seconds.observe(labels, seconds);
+  }
+
+  lookup(seconds: number, values: number): void {
+    this.lookups.observe(seconds);
+    this.values.inc(values);
+  }
+
+  /** `event` is `stream/type` of the registry. */
+  published(event: string): void {
+    this.ingested.inc({ event_type: this.registry.events[event]!.type });
+  }
+
+  refusedEvent(): void {
+    this.refused.inc();
+  }
+
+  get contentType(): string {
+    return this.prom.contentType;
+  }
+
+  async text(): Promise<string> {
+    return this.prom.metrics();
+  }
+
+  /** Read from the store when Prometheus asks: the worker is another process. */
+  private fromStore(registers: PromRegistry[]): void {
+    const { project, registry } = this;
+    for (const { name, help, of } of STORE_COUNTERS) {
+      new Counter({
+        name,
+        help,
+        labelNames: ['event_type'],
+        registers,
+        async collect() {
+          this.reset();
+          for (const [type, n] of await countersByType(project, registry, of)) this.inc({ event_type: type }, n);
+        },
+      });
+    }
+    const streams = Object.keys(registry.streams);
+    new Gauge({
+      name: 'fabra_lag_events',
+      help: 'Events in the log that the worker has not read',
+      labelNames: ['stream'],
+      registers,
+      async collect() {
+        for (const stream of streams) this.set({ stream }, await lagOf(project, stream));
+      },
+    });
+    new Gauge({
+      name: 'fabra_watermark_seconds',
+      help: 'Event time below which events are late, epoch seconds',
+      labelNames: ['stream'],
+      registers,
+      async collect() {
+        for (const stream of streams) {
+          const { max } = (await project.online.streamMark(stream, 0)).admit;
+          if (max !== null) this.set({ stream }, (max - registry.streams[stream]!.lateness) / 1000);
+        }
+      },
+    });
+    new Gauge({
+      name: 'fabra_dlq_depth',
+      help: 'Dead letters kept',
+      registers,
+      async collect() {
+        this.set(await project.online.deadCount());
+      },
+    });
+  }
+}
+
+/** Sums over streams; a type that the registry no longer declares counts as other. */
+async function countersByType(project: Project, registry: Registry, of: (c: Counters) => number): Promise<Map<string, number>> {
+  const out = new Map<string, number>([[OTHER, 0]]);
+  for (const event of Object.values(registry.events)) out.set(event.type, 0);
+  for (const stream of Object.keys(registry.streams))
+    for (const [type, counters] of Object.entries(await project.online.counters(stream))) {
+      const label = Object.hasOwn(registry.events, `${stream}/${type}`) ? type : OTHER;
+      out.set(label, (out.get(label) ?? 0) + of(counters));
+    }
+  return out;
+}
+
+async function lagOf(project: Project, stream: string): Promise<number> {
+  let lag = 0;
+  for (const partition of await project.bus.partitions(stream)) {
+    const [{ end }, { next }] = [await project.bus.bounds(stream, partition), await project.online.streamMark(stream, partition)];
+    lag += Math.max(0, end - next);
+  }
+  return lag;
+}

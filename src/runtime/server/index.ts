@@ -1,0 +1,124 @@
+/** The HTTP server: features out, events in. Errors, limits and access are the same for every route. */
+import { isUtf8 } from 'node:buffer';
+import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
+import { FabraError } from '../../lib/errors.ts';
+import { planApply } from '../apply.ts';
+import { ServerMetrics } from '../metrics.ts';
+import type { Compiled, Project } from '../project.ts';
+import { Publisher } from '../publish.ts';
+import { FeatureReader } from '../reader.ts';
+import { FORBIDDEN, keyCheck } from './auth.ts';
+import { asHttpError, errorBody, type RouteName, sendError, unmatched } from './errors.ts';
+import { eventRoutes } from './events.ts';
+import { featureRoutes } from './features.ts';
+import { healthRoutes } from './health.ts';
+import { Names } from './names.ts';
+import { JSON_TYPE, type ServerParts } from './parts.ts';
+import type { Limits } from './request.ts';
+
+export interface ServerOptions {
+  /** When set, every route but /healthz and /readyz needs it. */
+  apiKey?: string | null;
+  /** Largest body, bytes. */
+  bodyLimit?: number;
+  limits?: Limits;
+}
+
+const BODY_LIMIT = 8 * 1024 * 1024;
+const LIMITS: Limits = { rows: 10_000, cells: 500_000 };
+/** Open whatever the key: for the load balancer. */
+const OPEN = new Set(['/healthz', '/readyz']);
+const NDJSON = /^application\/(x-ndjson|ndjson|jsonl|x-jsonlines)\b/;
+
+/**
+ * A server that is not listening yet. `ready()` and `listen()` fail with NOT_APPLIED when these definitions are not the
+ * applied ones.
+ */
+export function createServer(project: Project, compiled: Compiled, options: ServerOptions = {}): FastifyInstance {
+  const parts: ServerParts = {
+    project,
+    compiled,
+    names: new Names(compiled.registry, compiled.code),
+    reader: new FeatureReader(project, compiled.registry, compiled.code),
+    publisher: new Publisher(project, compiled),
+    metrics: new ServerMetrics(project, compiled.registry),
+    limits: options.limits ?? LIMITS,
+    applied: null,
+  };
+  const app = fastify({
+    bodyLimit: options.bodyLimit ?? BODY_LIMIT,
+    forceCloseConnections: 'idle',
+    // What comes in on an open connection while the server closes is answered, not refused.
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 8_192 },
+    frameworkErrors: (e, _request, reply) => sendError(reply as unknown as FastifyReply, e, project.log),
+    clientErrorHandler: (e, socket) => {
+      if (e.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+      const body = errorBody(new FabraError('BAD_REQUEST', 'this is not an HTTP request that can be read', { hint: 'Check the client.' }));
+      socket.end(`HTTP/1.1 400 Bad Request\r\nContent-Type: ${JSON_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`);
+    },
+  });
+  const routes: RouteName[] = [];
+  app.addHook('onRoute', ({ method, url }) => {
+    for (const m of [method].flat()) if (m !== 'HEAD') routes.push({ method: m, url });
+  });
+  bodies(app);
+  access(app, options.apiKey ?? null);
+  app.addHook('onResponse', (request, reply, done) => {
+    parts.metrics.request(request.method, request.is404 ? undefined : request.routeOptions.url, reply.statusCode, reply.elapsedTime / 1000);
+    done();
+  });
+  app.setErrorHandler((e, _request, reply) => sendError(reply, e, project.log));
+  app.setNotFoundHandler((request, reply) => unmatched(request, reply, routes));
+  app.addHook('onReady', async () => {
+    parts.applied = await requireApplied(project, compiled);
+  });
+  app.addHook('onClose', () => parts.publisher.drain());
+  healthRoutes(app, parts);
+  featureRoutes(app, parts);
+  eventRoutes(app, parts);
+  return app;
+}
+
+/** @throws FabraError NOT_APPLIED. */
+async function requireApplied(project: Project, compiled: Compiled): Promise<NonNullable<ServerParts['applied']>> {
+  const applied = await project.catalog.applied();
+  if (!applied) throw new FabraError('NOT_APPLIED', 'no registry is applied yet', { hint: 'Run: fabra apply' });
+  const { diff } = await planApply(project, compiled);
+  if (diff.changes.length > 0)
+    throw new FabraError('NOT_APPLIED', `the definitions differ from the applied registry (revision ${applied.revision})`, { hint: 'Run: fabra plan, then fabra apply' });
+  return applied;
+}
+
+/** JSON and NDJSON, as strict as the rest: not UTF-8 or not JSON is an error of the client. */
+function bodies(app: FastifyInstance): void {
+  const text = (body: Buffer): string => {
+    if (!isUtf8(body)) throw new FabraError('BAD_REQUEST', 'the body is not UTF-8', { hint: 'Send UTF-8.' });
+    return body.toString('utf8');
+  };
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+    try {
+      const json = text(body as Buffer);
+      done(null, json.length === 0 ? undefined : JSON.parse(json));
+    } catch (e) {
+      done(e instanceof FabraError ? e : new FabraError('BAD_REQUEST', `the body is not JSON: ${(e as Error).message}`, { hint: 'Check the quotes and commas.' }));
+    }
+  });
+  app.addContentTypeParser(NDJSON, { parseAs: 'buffer' }, (_request, body, done) => {
+    try {
+      done(null, text(body as Buffer));
+    } catch (e) {
+      done(asHttpError(e).error);
+    }
+  });
+}
+
+function access(app: FastifyInstance, apiKey: string | null): void {
+  if (!apiKey) return;
+  const allowed = keyCheck(apiKey);
+  app.addHook('onRequest', (request, reply, done) => {
+    if (OPEN.has(request.routeOptions.url ?? '') || allowed(request.headers)) return done();
+    void reply.code(403).type(JSON_TYPE).send(FORBIDDEN);
+  });
+}
