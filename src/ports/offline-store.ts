@@ -27,6 +27,12 @@ export interface HistoryFile {
   bytes: number;
 }
 
+export interface SampledEvent {
+  ts: number;
+  /** Key column -> its text. */
+  row: Record<string, string>;
+}
+
 /** What decodes the log's tail. */
 export interface HistoryCode {
   registry: Registry;
@@ -44,6 +50,15 @@ export interface HistoryView {
   events(entity: string, key: string[], stream: string, from: number, to: number): Promise<{ event: DecodedEvent; verdict: 'ok' | 'late' | 'quarantined' | 'duplicate' }[]>;
   /** Distinct keys of an entity, in an order fixed by `seed`. */
   sampleKeys(entity: string, limit: number, seed: number): Promise<string[][]>;
+  /**
+   * Events of a type, chosen by `seed`, with the key columns they carry as text (empty and null ones left out). `spread` takes
+   * one of each key before a second of any; otherwise every event is as likely. Late ones too, quarantined ones not.
+   */
+  sampleEvents(stream: string, type: string, options: { from: number; limit: number; seed: number; spread: boolean }): Promise<SampledEvent[]>;
+  /** Keys of an entity with accepted events at or behind these positions, and the oldest such event's time. */
+  changedKeys(entity: string, since: Position): Promise<{ key: string[]; minTs: number }[]>;
+  /** Least and greatest time of accepted events; null when there is none. */
+  range(): Promise<{ from: number; to: number } | null>;
   /** Event times of a key, for adversarial instants. */
   timesOf(entity: string, key: string[], limit: number, seed: number): Promise<number[]>;
   /**
@@ -62,7 +77,9 @@ export interface OfflineStore {
   open(compiled: HistoryCode, upTo?: Position): Promise<HistoryView>;
   /** How far the history of a partition goes. */
   mark(stream: string, partition: number): Promise<Mark>;
-  /** Writes rows of offsets `[mark.next, next.next)`: files first, synced, then the manifest in one transaction. */
+  /** Takes rows that the next `write` of the stream will hold, in log order; nothing of them is visible or safe before. */
+  stage(plan: StreamPlan, registry: Registry, rows: readonly HistoryRow[]): Promise<void>;
+  /** Writes staged rows and these, of offsets `[mark.next, next.next)`: files first, synced, then the manifest in one transaction. */
   write(plan: StreamPlan, registry: Registry, partition: number, rows: readonly HistoryRow[], next: Mark, lease: Lease): Promise<void>;
   /** All rows with `from <= o < to` in offset order, in batches: original bytes with offset and append time. */
   scan(stream: string, partition: number, from: number, to: number): AsyncIterable<{ offset: number; appended: number; id: string | null; bytes: Uint8Array }[]>;
