@@ -69,10 +69,16 @@ export async function openStores(config: ResolvedConfig, places: Places): Promis
   };
 }
 
+/** Opens a project's own stores; the caller closes them. */
+export async function openProject(call: Call, options: { flags?: Partial<ConfigValues>; log?: Logger; threads?: number } = {}): Promise<OpenedProject> {
+  const config = await openConfig(call, options.flags);
+  const places = projectPlaces(config, call.env);
+  return openStores(config, { ...places, log: options.log ?? places.log, threads: options.threads });
+}
+
 /** Opens, runs, closes, whatever happens. */
 export async function withProject<T>(call: Call, action: (project: OpenedProject) => Promise<T>): Promise<T> {
-  const config = await openConfig(call);
-  const project = await openStores(config, projectPlaces(config, call.env));
+  const project = await openProject(call);
   try {
     return await action(project);
   } finally {
