@@ -65,7 +65,10 @@ export async function openStores(config: ResolvedConfig, places: Places): Promis
     clock: systemClock,
     log: places.log ?? silentLogger,
     writer: () => leaseHolder(env),
-    close: () => env.close(),
+    close: async () => {
+      await history.close();
+      await env.close();
+    },
   };
 }
 

@@ -90,4 +90,6 @@ export interface OfflineStore {
   stale(plan: StreamPlan): Promise<boolean>;
   /** Replaces all files of a stream by these rows (a changed schema or lateness): new files first, then one swap of the manifest; `next` is asked after the last row. */
   rewrite(plan: StreamPlan, registry: Registry, rows: AsyncIterable<readonly HistoryRow[]>, next: () => Mark, lease: Lease): Promise<void>;
+  /** Frees what staging holds; rows staged and not written are in the log still. */
+  close(): Promise<void>;
 }

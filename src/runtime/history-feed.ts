@@ -13,6 +13,8 @@ import type { Project } from './project.ts';
 
 /** Rows that make a file worth writing; about 10 MB in memory. */
 const FLUSH_ROWS = 50_000;
+/** Rows handed over at a time: few enough to stay young for the garbage collector. */
+const STAGE_ROWS = 4_000;
 /** Rows wait at most this long for a file. */
 const FLUSH_MS = 60_000;
 /** Newest events stay in the log after they are in history, for `events tail`. */
@@ -21,6 +23,8 @@ const KEEP_IN_LOG = 10_000;
 interface Buffered {
   plan: StreamPlan;
   rows: HistoryRow[];
+  /** Rows handed over and not yet written. */
+  staged: number;
   mark: Mark;
   since: number;
 }
@@ -43,7 +47,7 @@ export class HistoryFeed {
   async open(plan: StreamPlan, decoder: Decoder, live: Mark): Promise<void> {
     if (await this.project.history.stale(plan)) await this.redo(plan, decoder);
     let mark = await this.project.history.mark(plan.name, 0);
-    this.streams.set(plan.name, { plan, rows: [], mark, since: this.project.clock.now() });
+    this.streams.set(plan.name, { plan, rows: [], staged: 0, mark, since: this.project.clock.now() });
     const pipe = { plan, decoder, router: new Router([]), declared: new Set<string>() };
     while (mark.next < live.next) {
       const records = await this.project.bus.poll(plan.name, 0, mark.next, Math.min(5_000, live.next - mark.next));
@@ -81,16 +85,20 @@ export class HistoryFeed {
   /** `mark` is the position behind these rows (rejected events have no row but move it). */
   async add(stream: string, rows: readonly HistoryRow[], mark: Mark): Promise<void> {
     const b = this.streams.get(stream)!;
-    if (b.rows.length === 0) b.since = this.project.clock.now();
+    if (b.rows.length + b.staged === 0) b.since = this.project.clock.now();
     for (const r of rows) b.rows.push(r);
     b.mark = mark;
-    if (b.rows.length >= this.flushRows) await this.write(b);
+    if (b.rows.length + b.staged >= this.flushRows) return this.write(b);
+    if (b.rows.length < STAGE_ROWS) return;
+    await this.project.history.stage(b.plan, this.registry, b.rows);
+    b.staged += b.rows.length;
+    b.rows = [];
   }
 
   /** Writes when rows have waited long enough. */
   async due(stream: string): Promise<void> {
     const b = this.streams.get(stream)!;
-    if (b.rows.length > 0 && this.project.clock.now() - b.since >= FLUSH_MS) await this.write(b);
+    if (b.rows.length + b.staged > 0 && this.project.clock.now() - b.since >= FLUSH_MS) await this.write(b);
   }
 
   async flush(streams: readonly string[]): Promise<void> {
@@ -103,6 +111,7 @@ export class HistoryFeed {
     if (b.mark.next <= next) return;
     await history.write(b.plan, this.registry, 0, b.rows, b.mark, this.lease);
     b.rows = [];
+    b.staged = 0;
     // State was committed before its rows came here, so the log is no longer needed below the history's mark.
     await bus.trim(b.plan.name, 0, b.mark.next - KEEP_IN_LOG);
     // A worker may run for months: joining small files cannot wait for its end.
