@@ -2,7 +2,8 @@
  * The embedded store: one LMDB environment under `.fabra/store` with state, marks, the log, dead letters and the manifest of
  * history, so that what belongs together moves in one transaction. Many processes may read while one writes.
  */
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, statfsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Database, RootDatabase } from 'lmdb';
 import { FabraError, toFabraError } from '../../lib/errors.ts';
 
@@ -35,6 +36,7 @@ export async function openEmbedded(path: string): Promise<Embedded> {
   let root: RootDatabase;
   try {
     mkdirSync(path, { recursive: true });
+    requireRoom(path);
     root = open({ path, maxDbs: 16, noSubdir: false, maxReaders: 512 });
   } catch (e) {
     throw storeError(e, path);
@@ -82,10 +84,36 @@ function checkFormat(env: Embedded): void {
     });
 }
 
+/** Less than this is full: LMDB needs a few pages to make a store. */
+const ROOM = 1024 * 1024;
+
+/** Bytes free for us on the disk of a folder; infinite where the system does not say. */
+function freeBytes(path: string): number {
+  try {
+    const { bavail, bsize } = statfsSync(path);
+    return bavail * bsize;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
+/** LMDB maps its lock file into memory: making one on a full disk ends the process by a signal (SIGBUS), not by an error. */
+function requireRoom(path: string): void {
+  if (!existsSync(join(path, 'lock.mdb')) && freeBytes(path) < ROOM) throw Object.assign(new Error('no room for a new store'), { code: 'ENOSPC' });
+}
+
+/** LMDB's numbers for errors of the system: EIO is what it makes of a write that was cut short. */
+const EIO = 5;
+const EDQUOT = 122;
+
 /** LMDB's own words for a full disk or a damaged file help nobody. */
 export function storeError(e: unknown, path: string): FabraError {
+  const number = (e as { code?: unknown } | null)?.code;
+  if (number === EDQUOT || (number === EIO && freeBytes(path) < ROOM)) return toFabraError(Object.assign(e as Error, { code: 'ENOSPC' }));
   const err = toFabraError(e);
   if (err.code !== 'INTERNAL') return err;
+  if (number === EIO)
+    return new FabraError('DISK', `the disk under ${path} failed a write`, { hint: 'Look at the system log (dmesg) for the disk; nothing was half written.', cause: e });
   if (/MDB_CORRUPTED|MDB_INVALID|MDB_VERSION|MDB_PANIC/.test(err.message))
     return new FabraError('STORE_FAILED', `the store under ${path} cannot be read: ${err.message}`, {
       hint: 'Restore the folder from a backup, or remove it and replay the log.',
