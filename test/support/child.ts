@@ -51,7 +51,8 @@ async function main(job: Job): Promise<void> {
     }
     case 'append': {
       const records = sampleRecords(job.events, job.seed);
-      for (let at = 0; at < records.length; at += job.slice) {
+      // From where the log ends: a run that failed half way is simply started again.
+      for (let at = (await project.bus.bounds(SHOP_STREAM)).end; at < records.length; at += job.slice) {
         await appendAll(project, SHOP_STREAM, records.slice(at, at + job.slice));
         if (job.restMs) await sleep(job.restMs);
       }
