@@ -65,7 +65,12 @@ export function didYouMean(name: string, names: Iterable<string>): string | unde
   let best: string | undefined;
   let bestCost = Math.max(2, Math.floor(name.length / 3)) + 1;
   for (const candidate of names) {
-    const cost = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    const [a, b] = [name.toLowerCase(), candidate.toLowerCase()];
+    // A slip in the first part of a longer name counts as one more: `user_viws` for `user_views_5m`.
+    const cost = Math.min(
+      editDistance(a, b),
+      a.length >= 4 && b.length > a.length ? Math.min(editDistance(a, b.slice(0, a.length)), editDistance(a, b.slice(0, a.length + 1))) + 1 : a.length + b.length,
+    );
     if (cost < bestCost) [best, bestCost] = [candidate, cost];
   }
   return best;

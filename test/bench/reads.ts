@@ -14,9 +14,14 @@ const sessions = await view.sampleKeys('session', 2_000, 1);
 await view.close();
 const { registry, code } = s.compiled;
 const reader = new FeatureReader(s.project, registry, code);
-const features = Object.values(registry.features).filter(f => f.kind === 'window').map(f => f.id);
+const features = Object.values(registry.features)
+  .filter(f => f.kind === 'window')
+  .map(f => f.id);
 const start = Date.UTC(2025, 0, 15);
-for (const [name, list] of [['3 entities, all features', features], ['1 entity, 1 feature', ['user.user_views_5m']]] as const) {
+for (const [name, list] of [
+  ['3 entities, all features', features],
+  ['1 entity, 1 feature', ['user.user_views_5m']],
+] as const) {
   const times: number[] = [];
   const began = performance.now();
   for (let i = 0; i < reads; i++) {

@@ -54,14 +54,24 @@ for (const batch of [100, 5_000])
     const ms = performance.now() - began;
     const stored = [...nodes.values()].reduce((sum, n) => sum + [...n.nodes.values()].reduce((b, x) => b + x.bytes.length, 0), 0);
     const times: number[] = [];
-    const hot = [...nodes].filter(([id]) => id.startsWith('product')).sort((a, b) => b[1].nodes.size - a[1].nodes.size).slice(0, 20);
+    const hot = [...nodes]
+      .filter(([id]) => id.startsWith('product'))
+      .sort((a, b) => b[1].nodes.size - a[1].nodes.size)
+      .slice(0, 20);
     const product = groups.find(g => g.entity === 'product')!;
     for (let i = 0; i < 400; i++)
       for (const [, n] of hot) {
         const t = performance.now();
-        readUnits(product, n, Date.UTC(2025, 0, 15) + ((i * 7_919_131) % 86_400_000), product.units.map(u => u.index));
+        readUnits(
+          product,
+          n,
+          Date.UTC(2025, 0, 15) + ((i * 7_919_131) % 86_400_000),
+          product.units.map(u => u.index),
+        );
         times.push((performance.now() - t) * 1000);
       }
-    console.log(`batch ${batch}, split above ${most}: ${(Counting.records / 100_000).toFixed(2)} records and ${(Counting.bytes / 100_000).toFixed(0)} bytes written an event, ${(stored / 1e6).toFixed(1)} MB stored, ${(ms / 100).toFixed(1)} us an event in memory; 20 hottest products ${quantiles(times)}`);
+    console.log(
+      `batch ${batch}, split above ${most}: ${(Counting.records / 100_000).toFixed(2)} records and ${(Counting.bytes / 100_000).toFixed(0)} bytes written an event, ${(stored / 1e6).toFixed(1)} MB stored, ${(ms / 100).toFixed(1)} us an event in memory; 20 hottest products ${quantiles(times)}`,
+    );
   }
 await s.done();

@@ -26,6 +26,8 @@ const summary = await runWorker(s.project, s.compiled, { untilIdle: true, signal
 const ms = performance.now() - began;
 const used = process.cpuUsage(cpu);
 const us = (x: number) => `${((x * 1000) / summary.read).toFixed(1)} us`;
-console.log(`worker: ${summary.read} events in ${(ms / 1000).toFixed(1)} s = ${rate(summary.read, ms)}; CPU ${us((used.user + used.system) / 1000)} an event = ${rate(summary.read, (used.user + used.system) / 1000)} per core`);
+console.log(
+  `worker: ${summary.read} events in ${(ms / 1000).toFixed(1)} s = ${rate(summary.read, ms)}; CPU ${us((used.user + used.system) / 1000)} an event = ${rate(summary.read, (used.user + used.system) / 1000)} per core`,
+);
 console.log(`  of it: commit ${us(spent.commit)}, history ${us(spent.history)}, decode, admit and route ${us(ms - spent.commit - spent.history)}`);
 await s.done();
