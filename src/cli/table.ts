@@ -121,6 +121,7 @@ export const COMMANDS: CommandSpec[] = [
     ],
     common: ['features', 'service'],
     examples: ['fabra parity', 'fabra parity --replay --comparisons 1000000 --json'],
+    graceful: true,
     load: () => import('./commands/parity.ts'),
   },
   {
