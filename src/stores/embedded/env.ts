@@ -31,27 +31,36 @@ export interface Embedded {
 /** Layout version of the environment; another one is refused, not guessed at. */
 const FORMAT = 1;
 
-export async function openEmbedded(path: string): Promise<Embedded> {
-  const { open } = await import('lmdb');
-  let root: RootDatabase;
+export interface OpenEmbedded {
+  /** Takes no lock at all: a reader opens and reads also while a writer is stopped in the middle of a transaction. */
+  readOnly?: boolean;
+}
+
+export async function openEmbedded(path: string, options: OpenEmbedded = {}): Promise<Embedded> {
+  const lmdb = await import('lmdb');
+  const settings = { path, maxDbs: 16, noSubdir: false, maxReaders: 512 };
   try {
+    // Without a whole store yet, a reader makes it like everyone else.
+    if (options.readOnly && existsSync(join(path, 'data.mdb'))) {
+      const root = lmdb.open({ ...settings, readOnly: true });
+      if (root.openDB({ name: 'meta', encoding: 'json' })?.get('format') !== undefined) return opened(make(path, root));
+      await root.close();
+    }
     mkdirSync(path, { recursive: true });
     requireRoom(path);
-    root = open({ path, maxDbs: 16, noSubdir: false, maxReaders: 512 });
-  } catch (e) {
-    throw storeError(e, path);
-  }
-  const binary = (name: string) => root.openDB({ name, keyEncoding: 'binary', encoding: 'binary' }) as unknown as BinaryDb;
-  try {
-    const env = make(path, root, binary);
-    checkFormat(env);
-    return env;
+    return opened(make(path, lmdb.open(settings)));
   } catch (e) {
     throw storeError(e, path);
   }
 }
 
-function make(path: string, root: RootDatabase, binary: (name: string) => BinaryDb): Embedded {
+function opened(env: Embedded): Embedded {
+  checkFormat(env);
+  return env;
+}
+
+function make(path: string, root: RootDatabase): Embedded {
+  const binary = (name: string) => root.openDB({ name, keyEncoding: 'binary', encoding: 'binary' }) as unknown as BinaryDb;
   const meta = root.openDB({ name: 'meta', encoding: 'json' }) as unknown as JsonDb;
   return {
     path,
