@@ -38,7 +38,8 @@ async function main(job: Job): Promise<void> {
   const chosen = job.role === 'worker' ? stores[job.store ?? 'real'] : undefined;
   const chance = job.role === 'worker' ? (job.chance ?? 0) : 0;
   const rest = job.role === 'worker' ? (job.restMs ?? 0) : 0;
-  const project = await openTestProject(job.dir, chosen && (env => new chosen(env, chance, rest)));
+  const readOnly = job.role === 'get' || job.role === 'reader' || job.role === 'view';
+  const project = await openTestProject(job.dir, chosen && (env => new chosen(env, chance, rest)), readOnly);
   switch (job.role) {
     case 'worker': {
       const compiled = await compileAt(job.dir);

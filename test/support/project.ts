@@ -26,8 +26,8 @@ export interface TestProject extends Project {
   bus: EmbeddedBus;
 }
 
-export async function openTestProject(dir: string, online = (env: Embedded) => new EmbeddedOnlineStore(env)): Promise<TestProject> {
-  const env = await openEmbedded(join(dir, '.fabra', 'store'));
+export async function openTestProject(dir: string, online = (env: Embedded) => new EmbeddedOnlineStore(env), readOnly = false): Promise<TestProject> {
+  const env = await openEmbedded(join(dir, '.fabra', 'store'), { readOnly });
   const bus = new EmbeddedBus(env);
   return {
     dir,
