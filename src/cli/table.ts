@@ -17,6 +17,18 @@ export const COMMANDS: CommandSpec[] = [
     load: () => import('./commands/init.ts'),
   },
   {
+    name: 'dev',
+    summary: 'compile, apply, worker, server and watch: one process',
+    options: [
+      { flags: '--host <host>', text: 'address to listen on (default: 127.0.0.1)' },
+      { flags: '--port <n>', text: 'port; 0 lets the system pick one (default: 8080)', parse: whole(0) },
+    ],
+    examples: ['fabra dev', 'fabra dev --port 0'],
+    graceful: true,
+    daemon: true,
+    load: () => import('./commands/dev.ts'),
+  },
+  {
     name: 'compile',
     summary: 'check the definitions and say what they hold',
     options: [{ flags: '--out <file>', text: 'write the registry (canonical JSON) to this file' }],
@@ -68,7 +80,11 @@ export const COMMANDS: CommandSpec[] = [
       { flags: '--event-id <id>', text: 'id of the event (default: a new one)' },
       { flags: '--timestamp <time>', text: 'when it happened (default: now)' },
     ],
-    examples: [`fabra publish page_view '{"user_id": "u1", "session_id": "s1", "product_id": "sku_1"}'`, `fabra publish purchase --entity-id u1 --payload '{"price": 29.9}'`, 'fabra publish --file events.ndjson'],
+    examples: [
+      `fabra publish page_view '{"user_id": "u1", "session_id": "s1", "product_id": "sku_1"}'`,
+      `fabra publish purchase --entity-id u1 --payload '{"price": 29.9}'`,
+      'fabra publish --file events.ndjson',
+    ],
     load: () => import('./commands/publish.ts'),
   },
   {
@@ -84,6 +100,13 @@ export const COMMANDS: CommandSpec[] = [
     graceful: true,
     daemon: true,
     load: () => import('./commands/worker.ts'),
+  },
+  {
+    name: 'backfill',
+    summary: 'compute new and changed features from the log now',
+    examples: ['fabra apply --new-version && fabra backfill'],
+    graceful: true,
+    load: () => import('./commands/backfill.ts'),
   },
   {
     name: 'serve',
@@ -108,6 +131,20 @@ export const COMMANDS: CommandSpec[] = [
     common: ['asOf', 'features', 'service'],
     examples: ['fabra get user u_10293', 'fabra get session u_10293,s_9c1d --as-of 2025-01-15T12:35:00Z --json'],
     load: () => import('./commands/get.ts'),
+  },
+  {
+    name: 'historical',
+    summary: 'training data: features for each row of a file, as of its own time',
+    options: [
+      { flags: '--spine <file>', text: 'rows to label: CSV or Parquet with the keys and a time' },
+      { flags: '--out <file>', text: 'where to: .csv, .csv.gz or .parquet' },
+      { flags: '--time <column>', text: 'time column (default: event_timestamp, or the only one that holds times)' },
+      { flags: '--full-names', text: 'name the columns entity__feature' },
+      { flags: '--overwrite', text: 'replace the output file' },
+    ],
+    common: ['features', 'service'],
+    examples: ['fabra historical --spine labels.csv --service ranking --out train.parquet', 'fabra historical --spine labels.parquet --features user_cr_24h --out train.csv'],
+    load: () => import('./commands/historical.ts'),
   },
   {
     name: 'parity',
@@ -179,4 +216,3 @@ export const GROUPS: Record<string, string> = {
   events: 'the event log',
   dlq: 'dead letters: events that were rejected',
 };
-

@@ -1,6 +1,6 @@
 /** History: every event that was decodable, in files that are never changed in place, and the query engine over it. */
 import type { Cell, DecodedEvent } from '../engine/values.ts';
-import type { Registry, StreamPlan, WindowFeaturePlan } from '../registry/types.ts';
+import type { Registry, StreamPlan, ValueType, WindowFeaturePlan } from '../registry/types.ts';
 import type { Schema } from '../engine/decode.ts';
 import type { Lease, Mark, Position } from './online-store.ts';
 
@@ -39,6 +39,45 @@ export interface HistoryCode {
   code: { schemas: ReadonlyMap<string, Schema> };
 }
 
+/** Rows to label: a Parquet file, or text cells (null: an empty cell) with the lines they came from. */
+export type SpineSource = { parquet: string } | { columns: readonly string[]; batches: AsyncIterable<{ lines: number[]; cells: (string | null)[][] }> };
+
+export interface SpineColumn {
+  name: string;
+  kind: 'text' | 'time' | 'integer' | 'number' | 'other';
+}
+
+export interface SpineChunk {
+  /** Per window feature, one cell per row. */
+  cells: Cell[][];
+  at: number[];
+  /** Entity -> whether the row has its whole key. */
+  keyed: Record<string, boolean[]>;
+  /** The further columns asked for. */
+  extra: unknown[][];
+}
+
+/** A feature's column in the output: name, type, and per row its text (lists as JSON); null is null. */
+export interface LabelColumn {
+  name: string;
+  type: ValueType;
+}
+
+/** Rows to label, inside the query engine; in input order everywhere. */
+export interface Spine {
+  readonly columns: readonly SpineColumn[];
+  readonly rows: number;
+  /** Values of some columns, with the line (Parquet: the row, from 1) of each row; times as epoch ms, floored. */
+  scan(columns: readonly string[]): AsyncIterable<{ lines: number[]; values: unknown[][] }>;
+  /** The instant of every row, in order. */
+  setTimes(times: AsyncIterable<number[]>): Promise<void>;
+  /** Window features at every row; `keys`: entity -> the columns of its key. */
+  ask(features: readonly WindowFeaturePlan[], keys: Record<string, string[]>, extra: readonly string[]): AsyncIterable<SpineChunk>;
+  /** Writes all input columns and these to a file that must not be there yet. The labels' types count as they are after the last chunk. */
+  write(file: string, format: 'csv' | 'parquet', labels: readonly LabelColumn[], chunks: AsyncIterable<(string | null)[][]>): Promise<void>;
+  close(): Promise<void>;
+}
+
 /** A consistent view of history (files plus the log's tail) as of its opening. */
 export interface HistoryView {
   /**
@@ -59,6 +98,8 @@ export interface HistoryView {
   changedKeys(entity: string, since: Position): Promise<{ key: string[]; minTs: number }[]>;
   /** Least and greatest time of accepted events; null when there is none. */
   range(): Promise<{ from: number; to: number } | null>;
+  /** Takes in the rows to label, all columns as they are. */
+  spine(source: SpineSource): Promise<Spine>;
   /** Event times of a key, for adversarial instants. */
   timesOf(entity: string, key: string[], limit: number, seed: number): Promise<number[]>;
   /**

@@ -4,7 +4,7 @@ import { admit, newAdmitState } from '../../engine/admit.ts';
 import { approx } from '../../engine/approx.ts';
 import { Decoder, type RawRecord } from '../../engine/decode.ts';
 import type { Cell, DecodedEvent } from '../../engine/values.ts';
-import type { HistoryCode, HistoryFile, HistoryRow, HistoryView, SampledEvent } from '../../ports/offline-store.ts';
+import type { HistoryCode, HistoryFile, HistoryRow, HistoryView, SampledEvent, Spine, SpineSource } from '../../ports/offline-store.ts';
 import type { Mark, Position } from '../../ports/online-store.ts';
 import type { StreamPlan, WindowFeaturePlan } from '../../registry/types.ts';
 import { ident, text } from '../../sql/columns.ts';
@@ -13,6 +13,7 @@ import { pointInTime } from '../duckdb/point-in-time.ts';
 import { changedKeys, keyEvents, rangeOf, sampleEvents, sampleKeys, timesOf } from './lookups.ts';
 import { type Manifest, rulesOf } from './manifest.ts';
 import type { HistoryOptions } from './open.ts';
+import { openSpine } from './spine.ts';
 import { FIXED, HistoryTable } from './table.ts';
 
 interface ViewOptions extends HistoryOptions {
@@ -165,6 +166,10 @@ export class FileHistoryView implements HistoryView {
 
   timesOf(entity: string, key: string[], limit: number, seed: number): Promise<number[]> {
     return timesOf(this.db, this.compiled.registry, entity, key, limit, seed);
+  }
+
+  spine(source: SpineSource): Promise<Spine> {
+    return openSpine(this, source);
   }
 
   async audit(stream: string): Promise<{ rows: number; ok: number; late: number; quarantined: number; differ: number | null }> {
