@@ -23,6 +23,8 @@ export interface WorkerOptions {
   pollMs?: number;
   signal: AbortSignal;
   onProgress?(p: WorkerProgress): void;
+  /** While new or changed features replay the log: offset reached, and the one to reach. */
+  onBackfill?(done: number, total: number): void;
 }
 
 export interface WorkerProgress {
@@ -154,6 +156,7 @@ class WorkerRun {
       if (prepared.mark.next >= lane.mark.next || records.length === 0) prepared.mark.next = lane.mark.next;
       await this.commit(lane, together, prepared, mark.next, false);
       mark = prepared.mark;
+      this.options.onBackfill?.(mark.next, lane.mark.next);
     }
     if (mark.next < lane.mark.next) {
       const prepared = prepare(pipe, 0, [], mark);

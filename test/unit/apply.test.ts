@@ -89,7 +89,7 @@ describe('apply', () => {
         T0,
       );
     await work(project, dir);
-    expect((await project.bus.bounds('clicks', 0)).start).toBeGreaterThan(10_000);
+    expect((await project.bus.bounds('clicks')).start).toBeGreaterThan(10_000);
     writeFileSync(join(dir, 'features.ts'), source("count(view).over('1h')", "export const spend = feature(user, 'spend', sum(view, 'cost').lifetime());"));
     await applyRegistry(project, await compileAt(dir), { newVersion: false, consent: false });
     expect((await get(project, dir, 'user.spend', T0 + 60_000)).reason).toBe('backfilling');

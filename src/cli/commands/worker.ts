@@ -15,15 +15,17 @@ export const run: Run = async given => {
   return withCompiled(
     call,
     async (project, compiled) => {
-      const { workerBatchSize, workerPollInterval } = project.config;
+      const { workerBatchSize, workerPollInterval, origins } = project.config;
       const progress = await openProgress(out, 'worker', 'events');
       out.note(untilIdle ? 'reading the log to its end' : 'reading the log; Ctrl-C finishes the batch and stops');
       try {
         const summary = await runWorker(project, compiled, {
           untilIdle,
           batchSize: workerBatchSize ?? undefined,
-          pollMs: workerPollInterval * 1000,
+          // Unset, the worker's own: looking at an embedded log is cheap, so an idle one is looked at every 50 ms.
+          pollMs: origins.workerPollInterval === 'default' ? undefined : workerPollInterval * 1000,
           signal,
+          onBackfill: (done, total) => progress.update(done, total, 'new and changed features replay the log'),
           onProgress: p => progress.update(p.counters.read, p.counters.read + p.lag, dropped(p.counters)),
         });
         progress.end();
@@ -47,6 +49,9 @@ function lines(s: WorkerSummary): string[] {
   const rate = s.seconds > 0 ? `, ${grouped(Math.round(s.read / s.seconds))}/s` : '';
   const types = Object.entries(s.byType).sort(([a], [b]) => (a < b ? -1 : 1));
   const row = (name: string, c: Counters): string[] => [name, ...VERDICTS.map(v => grouped(c[v]))];
-  const table = columns([['EVENT', ...VERDICTS.map(v => v.toUpperCase())], ...types.map(([type, c]) => row(type, c)), row('total', s)], VERDICTS.map((_, i) => i + 1));
+  const table = columns(
+    [['EVENT', ...VERDICTS.map(v => v.toUpperCase())], ...types.map(([type, c]) => row(type, c)), row('total', s)],
+    VERDICTS.map((_, i) => i + 1),
+  );
   return [...(types.length > 0 ? [...table, ''] : []), `${plural(s.read, 'event')} read in ${s.seconds.toFixed(1)} s${rate}`];
 }

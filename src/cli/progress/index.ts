@@ -20,13 +20,15 @@ export async function openProgress(out: Output, title: string, unit: string, now
   return new Shown(out, title, unit, now, out.live ? await loadLive(out) : null);
 }
 
+const loadLive = (out: Output): Promise<typeof import('./live.tsx')> => loadInk(out, () => import('./live.tsx'));
+
 /** Set only while they load: React's development build is slower and keeps every render, ink's colours know no NO_COLOR. */
-async function loadLive(out: Output): Promise<typeof import('./live.tsx')> {
+export async function loadInk<T>(out: Output, load: () => Promise<T>): Promise<T> {
   const { NODE_ENV, FORCE_COLOR } = process.env;
   process.env.NODE_ENV = 'production';
   if (!wantsColor(out.env, out.stderr)) process.env.FORCE_COLOR = '0';
   try {
-    return await import('./live.tsx');
+    return await load();
   } finally {
     restore('NODE_ENV', NODE_ENV);
     restore('FORCE_COLOR', FORCE_COLOR);

@@ -1,0 +1,116 @@
+/** `fabra dev`: worker and server in one process, and definitions that follow the file: compatible changes go live, others wait. */
+import type { FastifyInstance } from 'fastify';
+import { toFabraError } from '../lib/errors.ts';
+import { type Counters, noCounters } from '../ports/online-store.ts';
+import { renderPlan } from '../registry/diff.ts';
+import { applyRegistry, planApply } from './apply.ts';
+import type { Compiled, Project } from './project.ts';
+import { createServer } from './server/index.ts';
+import { runWorker, type WorkerProgress } from './worker.ts';
+
+export interface DevOptions {
+  host: string;
+  /** 0 lets the system pick one; kept over reloads. */
+  port: number;
+  apiKey: string | null;
+  /** Events that happen, in words. */
+  note(text: string): void;
+  /** Something is wrong and the session goes on. */
+  warn(text: string): void;
+  onProgress(p: WorkerProgress): void;
+}
+
+/** Pause before a worker that failed is started again. */
+const RESTART_MS = 2_000;
+
+export class DevSession {
+  url = '';
+  private readonly project: Project;
+  private readonly options: DevOptions;
+  private port: number;
+  private server: FastifyInstance | null = null;
+  private stopWorker: AbortController | null = null;
+  /** Counted by workers of this session that have ended. */
+  private counted = noCounters();
+  private working: Promise<void> = Promise.resolve();
+
+  constructor(project: Project, options: DevOptions) {
+    this.project = project;
+    this.options = options;
+    this.port = options.port;
+  }
+
+  /**
+   * Applies the definitions, then serves and works.
+   * @throws FabraError BREAKING_CHANGE or CONSENT_NEEDED when they differ too much from what is applied.
+   */
+  async start(compiled: Compiled): Promise<void> {
+    const { changed, revision } = await applyRegistry(this.project, compiled, { newVersion: false, consent: false });
+    if (changed) this.options.note(`applied as revision ${revision}`);
+    await this.listen(compiled);
+    this.work(compiled);
+  }
+
+  /** New definitions: live when they are compatible; otherwise what is applied goes on, and the plan is shown. */
+  async reload(compiled: Compiled): Promise<void> {
+    const { diff } = await planApply(this.project, compiled);
+    if (diff.changes.length === 0) return this.options.note('no changes');
+    const removed = diff.changes.some(c => c.op === 'remove' && c.kind === 'feature');
+    for (const line of renderPlan(diff)) this.options.note(line);
+    if (diff.breaking || removed)
+      return this.options.warn(diff.breaking ? 'not applied, it changes what features mean: fabra apply --new-version' : 'not applied, it removes features: fabra apply --yes');
+    await this.halt();
+    const { revision } = await applyRegistry(this.project, compiled, { newVersion: false, consent: false });
+    this.options.note(`applied as revision ${revision}`);
+    await this.listen(compiled);
+    this.work(compiled);
+  }
+
+  private async listen(compiled: Compiled): Promise<void> {
+    const server = createServer(this.project, compiled, { apiKey: this.options.apiKey });
+    await server.listen({ host: this.options.host, port: this.port });
+    const address = server.server.address();
+    if (address && typeof address === 'object') this.port = address.port;
+    this.url = `http://${this.options.host}:${this.port}`;
+    this.server = server;
+  }
+
+  private work(compiled: Compiled): void {
+    const stop = new AbortController();
+    this.stopWorker = stop;
+    this.working = (async () => {
+      while (!stop.signal.aborted) {
+        const before = this.counted;
+        const onProgress = (p: WorkerProgress) => {
+          this.counted = sum(before, p.counters);
+          this.options.onProgress({ ...p, counters: this.counted });
+        };
+        try {
+          await runWorker(this.project, compiled, { signal: stop.signal, onProgress });
+        } catch (e) {
+          const { code, message, hint } = toFabraError(e);
+          this.options.warn(`worker: ${code} ${message}${hint ? ` (${hint})` : ''}`);
+          await this.project.clock.sleep(RESTART_MS, stop.signal);
+        }
+      }
+    })();
+  }
+
+  private async halt(): Promise<void> {
+    this.stopWorker?.abort();
+    await this.working;
+    await this.server?.close();
+    this.server = null;
+  }
+
+  /** Finishes the batch and what is being answered. */
+  stop(): Promise<void> {
+    return this.halt();
+  }
+}
+
+const sum = (a: Counters, b: Counters): Counters => {
+  const out = noCounters();
+  for (const k of Object.keys(out) as (keyof Counters)[]) out[k] = a[k] + b[k];
+  return out;
+};
