@@ -41,7 +41,8 @@ const output = (json: boolean, quiet: boolean): Output => new Output({ json, qui
 function failed(e: unknown, out: Output): number {
   const error = toFabraError(e);
   out.fail(error);
-  if (process.env.FABRA_DEBUG === '1') process.stderr.write(`${(e as Error).stack ?? String(e)}\n${error.cause instanceof Error && error.cause !== e ? `${error.cause.stack}\n` : ''}`);
+  if (process.env.FABRA_DEBUG === '1')
+    process.stderr.write(`${(e as Error).stack ?? String(e)}\n${error.cause instanceof Error && error.cause !== e ? `${error.cause.stack}\n` : ''}`);
   return error.exitCode;
 }
 

@@ -2,15 +2,15 @@
 import { FabraError } from '../lib/errors.ts';
 import type { CommonFlag, OptionSpec } from './spec.ts';
 
-const bad = (flag: string, value: string, wants: string, hint: string): FabraError =>
-  new FabraError('BAD_FLAG', `${flag} needs ${wants}, not ${JSON.stringify(value)}`, { hint });
+const bad = (flag: string, value: string, wants: string, hint: string): FabraError => new FabraError('BAD_FLAG', `${flag} needs ${wants}, not ${JSON.stringify(value)}`, { hint });
 
 /** A whole number of at least `least`. */
 export const whole =
   (least: number) =>
   (value: string, flag: string): number => {
     const n = /^\d[\d_,]*$/.test(value) ? Number(value.replace(/[_,]/g, '')) : Number.NaN;
-    if (!Number.isSafeInteger(n) || n < least) throw bad(flag, value, least === 0 ? 'a whole number' : `a whole number of at least ${least}`, `For example ${flag} ${Math.max(least, 100)}`);
+    if (!Number.isSafeInteger(n) || n < least)
+      throw bad(flag, value, least === 0 ? 'a whole number' : `a whole number of at least ${least}`, `For example ${flag} ${Math.max(least, 100)}`);
     return n;
   };
 

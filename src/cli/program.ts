@@ -55,10 +55,19 @@ export function buildProgram(table: readonly CommandSpec[], groups: Record<strin
 }
 
 function settle(command: Command, print: (text: string) => void): Command {
-  return command.exitOverride().configureOutput({ writeOut: print, writeErr: print, outputError: () => {} }).configureHelp({ helpWidth: 100, showGlobalOptions: false });
+  return command
+    .exitOverride()
+    .configureOutput({ writeOut: print, writeErr: print, outputError: () => {} })
+    .configureHelp({ helpWidth: 100, showGlobalOptions: false });
 }
 
-function addCommand(parent: Command, name: string, spec: CommandSpec, print: (text: string) => void, took: (args: (string | undefined)[], raw: Record<string, unknown>) => void): void {
+function addCommand(
+  parent: Command,
+  name: string,
+  spec: CommandSpec,
+  print: (text: string) => void,
+  took: (args: (string | undefined)[], raw: Record<string, unknown>) => void,
+): void {
   const command = settle(parent.command(spec.args ? `${name} ${spec.args}` : name), print)
     .description(spec.summary)
     .addHelpText('after', `\n${spec.examples.length > 1 ? 'Examples' : 'Example'}:\n${spec.examples.map(e => `  ${e}`).join('\n')}`);

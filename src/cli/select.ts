@@ -27,7 +27,12 @@ export function featureId(registry: Registry, name: string, entity?: string): st
   if (hits.length === 1) return hits[0]!.id;
   if (hits.length > 1) throw new FabraError('NAME_COLLISION', `several entities have a feature '${name}'`, { hint: `Write one of ${hits.map(f => f.id).join(', ')}.` });
   const near = Object.values(registry.features).filter(f => entity === undefined || f.entity === entity);
-  throw new FabraError('UNKNOWN_FEATURE', `there is no feature '${name}'${entity === undefined ? '' : ` of ${entity}`}`, { hint: suggest(name, near.map(f => (name.includes('.') ? f.id : f.name))) });
+  throw new FabraError('UNKNOWN_FEATURE', `there is no feature '${name}'${entity === undefined ? '' : ` of ${entity}`}`, {
+    hint: suggest(
+      name,
+      near.map(f => (name.includes('.') ? f.id : f.name)),
+    ),
+  });
 }
 
 /** Ids that --features or --service ask for; null when neither is given. */

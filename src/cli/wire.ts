@@ -40,7 +40,11 @@ function logger(env: NodeJS.ProcessEnv): Logger {
   return jsonLogger(line => process.stderr.write(line), level as Level);
 }
 
-export const projectPlaces = (config: ResolvedConfig, env: NodeJS.ProcessEnv): Places => ({ store: path.join(config.dir, '.fabra', 'store'), offline: config.offline, log: logger(env) });
+export const projectPlaces = (config: ResolvedConfig, env: NodeJS.ProcessEnv): Places => ({
+  store: path.join(config.dir, '.fabra', 'store'),
+  offline: config.offline,
+  log: logger(env),
+});
 
 /** Opens stores; drivers load here and not before. */
 export async function openStores(config: ResolvedConfig, places: Places): Promise<OpenedProject> {

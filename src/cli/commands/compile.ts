@@ -19,11 +19,23 @@ export const run: Run = async ({ common, flags, cwd, env, out }) => {
     await writeFile(path.resolve(cwd, file), `${canonicalJson(registry, 2)}\n`).catch((e: unknown) => {
       throw toFabraError(e);
     });
-  const counts = { entities: count(registry.entities), streams: count(registry.streams), events: count(registry.events), features: count(registry.features), services: count(registry.services) };
+  const counts = {
+    entities: count(registry.entities),
+    streams: count(registry.streams),
+    events: count(registry.events),
+    features: count(registry.features),
+    services: count(registry.services),
+  };
   out.answer({ ok: true, hash: registry.hash, ...counts, out: file ?? null, ms }, () => [
     ...featureTable(registry),
     '',
-    [plural(counts.features, 'feature'), plural(counts.entities, 'entity', 'entities'), plural(counts.streams, 'stream'), plural(counts.events, 'event'), plural(counts.services, 'service')].join(', '),
+    [
+      plural(counts.features, 'feature'),
+      plural(counts.entities, 'entity', 'entities'),
+      plural(counts.streams, 'stream'),
+      plural(counts.events, 'event'),
+      plural(counts.services, 'service'),
+    ].join(', '),
     `registry ${registry.hash.slice(0, 12)}, compiled in ${ms} ms${file === undefined ? '' : `, written to ${file}`}`,
   ]);
   out.note('next: fabra plan');

@@ -12,7 +12,12 @@ export const run: Run = call =>
     const limit = (flags.limit as number | undefined) ?? 20;
     const [letters, total] = [await online.deadLetters(after, limit), await online.deadCount()];
     out.answer({ total, letters: letters.map(l => deadJson(l.seq, l.letter)) }, () => [
-      ...(letters.length === 0 ? [] : columns([['SEQ', 'STREAM', 'OFFSET', 'AT', 'REASON'], ...letters.map(({ seq, letter: l }) => [String(seq), l.stream, String(l.offset), iso(l.at), clip(l.reason, 80)])], [0, 2])),
+      ...(letters.length === 0
+        ? []
+        : columns(
+            [['SEQ', 'STREAM', 'OFFSET', 'AT', 'REASON'], ...letters.map(({ seq, letter: l }) => [String(seq), l.stream, String(l.offset), iso(l.at), clip(l.reason, 80)])],
+            [0, 2],
+          )),
       plural(total, 'dead letter'),
     ]);
     const last = letters[letters.length - 1];

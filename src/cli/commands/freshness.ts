@@ -27,7 +27,10 @@ export const run: Run = call =>
     const features = await freshness(project, registry, ids, now);
     call.out.answer({ as_of: iso(now), features }, () =>
       columns(
-        [['FEATURE', 'NEWEST EVENT', 'AGE', 'BEHIND', 'READY'], ...features.map(f => [f.feature, f.newest ?? '-', f.age_ms === null ? '-' : formatDuration(f.age_ms), grouped(f.behind), f.ready ? 'yes' : 'catching up'])],
+        [
+          ['FEATURE', 'NEWEST EVENT', 'AGE', 'BEHIND', 'READY'],
+          ...features.map(f => [f.feature, f.newest ?? '-', f.age_ms === null ? '-' : formatDuration(f.age_ms), grouped(f.behind), f.ready ? 'yes' : 'catching up']),
+        ],
         [3],
       ),
     );

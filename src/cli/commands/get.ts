@@ -44,11 +44,17 @@ function featuresOf(registry: Registry, entity: string, common: Invocation['comm
     const other = ids.find(id => !mine(id))!;
     throw new FabraError('BAD_FLAG', `${other} is not about ${entity}`, { hint: `Ask for it with: fabra get ${registry.features[other]!.entity} <key>` });
   }
-  if (own.length === 0) throw new FabraError('NOT_FOUND', `${common.service === undefined ? entity : `the service ${common.service}`} has no feature of ${entity}`, { hint: 'See: fabra compile' });
+  if (own.length === 0)
+    throw new FabraError('NOT_FOUND', `${common.service === undefined ? entity : `the service ${common.service}`} has no feature of ${entity}`, { hint: 'See: fabra compile' });
   return own;
 }
 
-export const cellJson = ({ value, status: s, ts, reason }: Cell): Record<string, unknown> => ({ value, status: s, ts: ts === null ? null : iso(ts), ...(reason !== undefined && { reason }) });
+export const cellJson = ({ value, status: s, ts, reason }: Cell): Record<string, unknown> => ({
+  value,
+  status: s,
+  ts: ts === null ? null : iso(ts),
+  ...(reason !== undefined && { reason }),
+});
 
 const shown = (value: Value): string => (typeof value === 'string' ? value : toJson(value));
 const status = ({ status: s, reason }: Cell): string => (reason === undefined ? s : `${s} (${reason})`);

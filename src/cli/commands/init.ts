@@ -112,7 +112,12 @@ async function write(target: Target, out: Invocation['out']): Promise<void> {
 
 async function fill(stage: string, { dir, template, events }: Target, out: Invocation['out']): Promise<void> {
   const root = path.join(TEMPLATES, template);
-  const project = path.basename(dir).toLowerCase().replace(/[^a-z0-9._-]+/g, '-').replace(/^[._-]+/, '') || 'features';
+  const project =
+    path
+      .basename(dir)
+      .toLowerCase()
+      .replace(/[^a-z0-9._-]+/g, '-')
+      .replace(/^[._-]+/, '') || 'features';
   for (const name of await templateFiles(template)) {
     const to = path.join(stage, placed(name));
     await mkdir(path.dirname(to), { recursive: true });

@@ -15,7 +15,8 @@ export const run: Run = call =>
     const { file, payload, entityId } = call.flags as Record<string, string | undefined>;
     // An entity's key may be all there is to say.
     const text = given ?? payload ?? (type !== undefined && entityId !== undefined && file === undefined ? '{}' : undefined);
-    if (payload !== undefined && type === undefined) throw new FabraError('BAD_FLAG', '--payload needs the type of the event', { hint: `Write: fabra publish purchase --payload '${payload}'` });
+    if (payload !== undefined && type === undefined)
+      throw new FabraError('BAD_FLAG', '--payload needs the type of the event', { hint: `Write: fabra publish purchase --payload '${payload}'` });
     if (text !== undefined && file !== undefined) throw new FabraError('BAD_FLAG', 'a payload and --file at once', { hint: 'Leave one of them out.' });
     return text === undefined || text === '-' ? many(call, publisher, type) : one(call, publisher, eventOf(call, type!, text));
   });
@@ -47,7 +48,10 @@ function eventOf({ flags }: Invocation, type: string, text: string): PublishInpu
 /** NDJSON in a file or on stdin; a bad line costs no good one. Exit 2 when there was one. */
 async function many({ out, flags, cwd }: Invocation, publisher: Publisher, type: string | undefined): Promise<number> {
   const file = (flags.file as string | undefined) ?? '-';
-  if (file === '-' && process.stdin.isTTY) throw new FabraError('BAD_FLAG', 'there is no payload', { hint: `Write it behind the event, or send lines: fabra publish${type === undefined ? '' : ` ${type}`} < events.ndjson` });
+  if (file === '-' && process.stdin.isTTY)
+    throw new FabraError('BAD_FLAG', 'there is no payload', {
+      hint: `Write it behind the event, or send lines: fabra publish${type === undefined ? '' : ` ${type}`} < events.ndjson`,
+    });
   const { createInterface } = await import('node:readline');
   const wrong: { line: number; error: FabraError }[] = [];
   let published = 0;
@@ -72,7 +76,10 @@ async function many({ out, flags, cwd }: Invocation, publisher: Publisher, type:
   await send();
   await publisher.drain();
   const rejected = wrong.map(w => ({ line: w.line, ...w.error.toJSON().error }));
-  out.answer({ published, rejected: wrong.length, errors: rejected }, () => [...wrong.map(w => `line ${w.line}: ${w.error.code} ${w.error.message}${w.error.hint ? ` (${w.error.hint})` : ''}`), `${plural(published, 'event')} published, ${wrong.length} rejected`]);
+  out.answer({ published, rejected: wrong.length, errors: rejected }, () => [
+    ...wrong.map(w => `line ${w.line}: ${w.error.code} ${w.error.message}${w.error.hint ? ` (${w.error.hint})` : ''}`),
+    `${plural(published, 'event')} published, ${wrong.length} rejected`,
+  ]);
   return wrong.length > 0 ? 2 : 0;
 }
 

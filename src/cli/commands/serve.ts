@@ -27,7 +27,9 @@ export const run: Run = call =>
       const { address, port, family } = app.server.address() as AddressInfo;
       const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
       const features = Object.keys(compiled.registry.features).length;
-      out.answer({ url, host: address, port, pid: process.pid, registry: compiled.registry.hash, features, api_key: apiKey !== null }, () => [`serving ${plural(features, 'feature')} at ${url}`]);
+      out.answer({ url, host: address, port, pid: process.pid, registry: compiled.registry.hash, features, api_key: apiKey !== null }, () => [
+        `serving ${plural(features, 'feature')} at ${url}`,
+      ]);
       out.note(apiKey === null ? 'open to this machine alone, without a key' : 'every route but /healthz and /readyz needs the API key', `try: curl ${url}/readyz`);
       await stopped(signal);
     } finally {

@@ -27,7 +27,17 @@ export const run: Run = call =>
     const deadLetters = await project.online.deadCount();
     const worker = project.writer();
     const { out } = call;
-    const document = { project: project.dir, revision, applied_at: iso(at), hash: registry.hash, features: Object.keys(registry.features).length, worker, streams, groups, dead_letters: deadLetters };
+    const document = {
+      project: project.dir,
+      revision,
+      applied_at: iso(at),
+      hash: registry.hash,
+      features: Object.keys(registry.features).length,
+      worker,
+      streams,
+      groups,
+      dead_letters: deadLetters,
+    };
     out.answer(document, () => [
       `project ${project.dir}`,
       `revision ${revision}, applied ${iso(at)}, ${plural(document.features, 'feature')}`,
