@@ -251,11 +251,12 @@ function fillKey(t: Target, flat: Fields, value: unknown, prefix: string): void 
   if (value === undefined) return;
   const text = typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : value;
   if (typeof text !== 'string' || text === '') throw bad(`entity_id ${JSON.stringify(value)} is no key`, { path: 'entity_id', hint: 'A key is a text or a whole number.' });
+  // Saying what the payload says already is no mistake.
+  if (t.single.some(s => String(pick(flat, s.column) ?? '') === text)) return;
   const missing = t.single.filter(s => (pick(flat, s.column) ?? '') === '');
   const required = missing.filter(s => s.required);
   const [one, ...more] = required.length > 0 ? required : missing;
   if (!one) {
-    if (t.single.some(s => String(pick(flat, s.column)) === text)) return;
     const names = t.single.map(s => s.column);
     throw bad(`entity_id ${JSON.stringify(value)} is none of the keys in the payload`, { path: 'entity_id', hint: names.length > 0 ? `The payload already says ${names.join(', ')}: leave entity_id out.` : `${t.event.type} feeds no entity with a single key: write its columns into the payload.` });
   }

@@ -24,6 +24,7 @@ export interface ServerOptions {
   limits?: Limits;
 }
 
+const SWEEP_MS = 20;
 const BODY_LIMIT = 8 * 1024 * 1024;
 const LIMITS: Limits = { rows: 10_000, cells: 500_000 };
 /** Open whatever the key: for the load balancer. */
@@ -73,11 +74,23 @@ export function createServer(project: Project, compiled: Compiled, options: Serv
   app.addHook('onReady', async () => {
     parts.applied = await requireApplied(project, compiled);
   });
-  app.addHook('onClose', () => parts.publisher.drain());
+  closing(app, parts);
   healthRoutes(app, parts);
   featureRoutes(app, parts);
   eventRoutes(app, parts);
   return app;
+}
+
+/** In-flight requests are answered, connections end with their answer, and what was taken is on disk. */
+function closing(app: FastifyInstance, { publisher }: ServerParts): void {
+  app.addHook('preClose', done => {
+    // A connection whose answer was still to come when closing began turns idle later: else it would be waited for, a minute and more.
+    const sweep = setInterval(() => app.server.closeIdleConnections(), SWEEP_MS);
+    app.server.once('close', () => clearInterval(sweep));
+    if (!app.server.listening) clearInterval(sweep);
+    done();
+  });
+  app.addHook('onClose', () => publisher.drain());
 }
 
 /** @throws FabraError NOT_APPLIED. */

@@ -78,7 +78,7 @@ export class Names {
     const key = `\u0001${entity}\u0000${columns.join('\u0000')}`;
     const known = this.lists.get(key);
     if (known) return known;
-    const ids = this.registry.order.filter(id => this.registry.features[id]!.entity === entity);
+    const ids = Object.keys(this.registry.features).filter(id => this.registry.features[id]!.entity === entity);
     const able = ids.filter(id => {
       const one = this.select([id], [id]);
       return one.required.length === 0 && one.columns.every(c => columns.includes(c));
