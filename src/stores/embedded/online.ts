@@ -1,5 +1,6 @@
 import type { Group } from '../../engine/group.ts';
 import { readUnits } from '../../engine/read.ts';
+import { FabraError } from '../../lib/errors.ts';
 import { trimKey } from '../../engine/base.ts';
 import { newAdmitState } from '../../engine/admit.ts';
 import { applyRows } from '../../engine/tree.ts';
@@ -98,12 +99,19 @@ export class EmbeddedOnlineStore implements OnlineStore {
   /** The protocol of DESIGN.md section 5, inside one transaction: fence, mark, rows, mark. */
   protected commitNow(batch: CommitBatch): CommitResult {
     if (!holds(this.env, batch.lease)) return { status: 'fenced' };
+    this.requireAll(batch.groups);
     const at = this.position(batch);
     if (at < batch.expect) return { status: 'rollback', next: at };
     if (at >= batch.mark.next) return { status: 'dup' };
     this.applyUpdates(batch);
     this.writeMarks(batch);
     return { status: 'ok' };
+  }
+
+  /** An `apply` beside a running worker may have taken groups away. */
+  private requireAll(groups: readonly Group[]): void {
+    const gone = groups.find(g => !this.namespace(g));
+    if (gone) throw new FabraError('NOT_APPLIED', `${gone.id} is no longer among the applied features`, { hint: 'Start the worker again: it takes up the applied registry.', retry: true });
   }
 
   private position(batch: CommitBatch): number {
@@ -169,7 +177,8 @@ export class EmbeddedOnlineStore implements OnlineStore {
         const space = this.namespace(item.group);
         known = { space, mark: space ? this.mark(groupMarkName(space.ns, item.group.stream, 0)) : start() };
         spaces.set(item.group, known);
-        position[`${item.group.stream}/0`] = known.mark.next;
+        // A group that is still catching up answers nothing, so its mark is not the answer's.
+        if (space?.ready) position[`${item.group.stream}/0`] = known.mark.next;
       }
       const { space, mark } = known;
       if (!space?.ready) return { states: null, floor: null };
