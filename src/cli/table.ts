@@ -147,6 +147,18 @@ export const COMMANDS: CommandSpec[] = [
     load: () => import('./commands/historical.ts'),
   },
   {
+    name: 'explain',
+    args: '<entity> <key> <feature>',
+    summary: 'the events that made a value, and those that did not count',
+    options: [
+      { flags: '--at <time>', text: 'at this instant (default: now)', parse: instant },
+      { flags: '--request <json>', text: 'request data for derived features' },
+      { flags: '--with <keys>', text: 'keys of other entities, for derived features: product_id=p9' },
+    ],
+    examples: ['fabra explain user u_10293 user_cr_24h --at 2025-01-15T12:35:00Z', 'fabra explain product sku_1 prod_rev_24h --json'],
+    load: () => import('./commands/explain.ts'),
+  },
+  {
     name: 'parity',
     summary: 'compare the store with history, value by value (exit 1 when one differs)',
     options: [
