@@ -16,7 +16,6 @@ interface Namespace {
   ns: number;
   id: string;
   hash: string;
-  ready: boolean;
   /** Oldest applied event. */
   minTs: number | null;
   /** All detail below was dropped. */
@@ -45,8 +44,7 @@ export class EmbeddedOnlineStore implements OnlineStore {
         if (this.env.meta.get(nsName(g)) !== undefined) continue;
         const ns = ((this.env.meta.get('nextNs') as number | undefined) ?? 0) + 1;
         this.env.meta.put('nextNs', ns);
-        const empty = this.mark(streamMarkName(g.stream, 0)).next === 0;
-        this.env.meta.put(nsName(g), { ns, id: g.id, hash: g.hash, ready: empty, minTs: null, trimmed: null } satisfies Namespace);
+        this.env.meta.put(nsName(g), { ns, id: g.id, hash: g.hash, minTs: null, trimmed: null } satisfies Namespace);
       }
       this.dropOthers(groups);
     });
@@ -82,7 +80,12 @@ export class EmbeddedOnlineStore implements OnlineStore {
     const space = this.namespace(group);
     if (!space) return null;
     const mark = this.mark(groupMarkName(space.ns, group.stream, 0));
-    return { id: group.id, hash: group.hash, ready: space.ready, marks: { 0: mark }, floor: this.floor(group, space, mark) };
+    return { id: group.id, hash: group.hash, ready: this.ready(group, mark), marks: { 0: mark }, floor: this.floor(group, space, mark) };
+  }
+
+  /** Whether a group holds all that the stream's mark says: not while it catches up, nor once a worker that does not know it has moved on. */
+  private ready(group: Group, mark: Mark): boolean {
+    return mark.next >= this.mark(streamMarkName(group.stream, 0)).next;
   }
 
   /** Where detail may be missing: behind the stream's progress by the retention, once something is that old. */
@@ -111,7 +114,8 @@ export class EmbeddedOnlineStore implements OnlineStore {
   /** An `apply` beside a running worker may have taken groups away. */
   private requireAll(groups: readonly Group[]): void {
     const gone = groups.find(g => !this.namespace(g));
-    if (gone) throw new FabraError('NOT_APPLIED', `${gone.id} is no longer among the applied features`, { hint: 'Start the worker again: it takes up the applied registry.', retry: true });
+    if (gone)
+      throw new FabraError('NOT_APPLIED', `${gone.id} is no longer among the applied features`, { hint: 'Start the worker again: it takes up the applied registry.', retry: true });
   }
 
   private position(batch: CommitBatch): number {
@@ -142,12 +146,7 @@ export class EmbeddedOnlineStore implements OnlineStore {
       meta.put(live, batch.mark);
       this.addCounters(batch.stream, batch.count());
     }
-    const level = batch.live ? batch.mark.next : this.mark(live).next;
-    for (const g of batch.groups) {
-      const space = this.namespace(g)!;
-      meta.put(groupMarkName(space.ns, batch.stream, batch.partition), batch.mark);
-      if (!space.ready && batch.mark.next >= level) meta.put(nsName(g), { ...space, ready: true });
-    }
+    for (const g of batch.groups) meta.put(groupMarkName(this.namespace(g)!.ns, batch.stream, batch.partition), batch.mark);
   }
 
   private addCounters(stream: string, delta: Record<string, Partial<Counters>>): void {
@@ -170,18 +169,19 @@ export class EmbeddedOnlineStore implements OnlineStore {
     this.env.refresh();
     const position: Position = {};
     // No await below: LMDB keeps one read snapshot until the event loop turns, so all items see the same commit.
-    const spaces = new Map<Group, { space: Namespace | undefined; mark: Mark }>();
+    const spaces = new Map<Group, { space: Namespace | undefined; mark: Mark; ready: boolean }>();
     const answers = items.map((item): ReadAnswer => {
       let known = spaces.get(item.group);
       if (!known) {
         const space = this.namespace(item.group);
-        known = { space, mark: space ? this.mark(groupMarkName(space.ns, item.group.stream, 0)) : start() };
+        const mark = space ? this.mark(groupMarkName(space.ns, item.group.stream, 0)) : start();
+        known = { space, mark, ready: this.ready(item.group, mark) };
         spaces.set(item.group, known);
         // A group that is still catching up answers nothing, so its mark is not the answer's.
-        if (space?.ready) position[`${item.group.stream}/0`] = known.mark.next;
+        if (space && known.ready) position[`${item.group.stream}/0`] = known.mark.next;
       }
-      const { space, mark } = known;
-      if (!space?.ready) return { states: null, floor: null };
+      const { space, mark, ready } = known;
+      if (!space || !ready) return { states: null, floor: null };
       const states = readUnits(item.group, new LmdbNodes(this.env.state, space.ns, item.key), item.at, item.units);
       return { states, floor: this.floor(item.group, space, mark) };
     });
@@ -214,8 +214,10 @@ export class EmbeddedOnlineStore implements OnlineStore {
 
   private trimGroup(group: Group, limit: number): boolean {
     const space = this.namespace(group);
-    if (!space?.ready) return false;
-    const floor = this.floor(group, space, this.mark(groupMarkName(space.ns, group.stream, 0)));
+    if (!space) return false;
+    const mark = this.mark(groupMarkName(space.ns, group.stream, 0));
+    if (!this.ready(group, mark)) return false;
+    const floor = this.floor(group, space, mark);
     if (floor === null) return false;
     const whole = Math.floor(floor / 86_400_000) * 86_400_000;
     const end = Buffer.alloc(9);
