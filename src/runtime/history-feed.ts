@@ -45,6 +45,8 @@ export class HistoryFeed {
 
   /** Brings a stream's history up to the worker's position: what an earlier run committed but did not get to write. */
   async open(plan: StreamPlan, decoder: Decoder, live: Mark): Promise<void> {
+    // What a failed run of this process staged and never wrote comes again from the log.
+    if (this.streams.size === 0) await this.project.history.close();
     if (await this.project.history.stale(plan)) await this.redo(plan, decoder);
     let mark = await this.project.history.mark(plan.name, 0);
     this.streams.set(plan.name, { plan, rows: [], staged: 0, mark, since: this.project.clock.now() });
