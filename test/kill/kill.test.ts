@@ -2,14 +2,18 @@
  * SIGKILL at random moments, 30 times in one run over the log: the end must equal a clean run key for key. The kills fall
  * while marks move (counted), and with state and mark in two transactions the end differs (the negative control).
  */
+import { appendFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { compileGroups } from '../../src/engine/group.ts';
 import type { NewRecord } from '../../src/ports/event-bus.ts';
+import { applyRegistry } from '../../src/runtime/apply.ts';
 import type { Compiled } from '../../src/runtime/project.ts';
 import { endChildren, runChild, startChild } from '../support/build-child.ts';
 import type { Job } from '../support/child.ts';
-import { type Dump, differing, dump, dumpHistory, type HistoryDump } from '../support/dump.ts';
-import { cleanUp, newShop, sampleRecords, SHOP_STREAM, type TestProject } from '../support/project.ts';
+import { type Dump, differing, dump, dumpHistory, dumpValues, type HistoryDump } from '../support/dump.ts';
+import { appendAll, cleanUp, compileAt, newShop, sampleRecords, SHOP_STREAM, type TestProject } from '../support/project.ts';
 
 const DAY = Date.parse('2025-01-15T00:00:00Z');
 const HOUR = 3_600_000;
@@ -112,6 +116,58 @@ describe('30 kills in one run over the log', () => {
     expectSame(b, a);
     await clean.project.close();
     await killed.project.close();
+  });
+});
+
+describe('a new feature after the log was trimmed', () => {
+  it('is backfilled from history across kills to what it would have been from the start', { timeout: 120_000 }, async () => {
+    const records = sampleRecords(30_000, 31);
+    const more = `
+export const purchasesLifetime = feature(product, 'purchases_lifetime', count(purchase).lifetime());
+export const buyersByCity = feature(session, 'cities', countDistinct([click, cart], 'geo.city').over('12h'));
+`;
+    const extend = async (dir: string) => {
+      appendFileSync(join(dir, 'features.ts'), more);
+      return compileAt(dir);
+    };
+    const run = await newShop('backfill', records);
+    await finish(run.dir, { historyRows: 2_000 });
+    const users = [...compileGroups(run.compiled.registry).groups.values()].filter(g => g.entity === 'user');
+    expect((await run.project.bus.bounds(SHOP_STREAM)).start, 'most of the log is in history only').toBeGreaterThan(10_000);
+    const before = await dumpValues(run.project.online, users, INSTANTS);
+    const wider = await extend(run.dir);
+    await applyRegistry(run.project, wider, { newVersion: true, consent: true });
+    const groups = [...compileGroups(wider.registry).groups.values()].filter(g => g.entity !== 'user');
+    const at = async () => Math.min(...(await Promise.all(groups.map(async g => (await run.project.online.groupStatus(g))!.marks[0]!.next))));
+    let moving = 0;
+    for (let k = 0; k < 8; k++) {
+      const from = await at();
+      const child = await startChild({ dir: run.dir, role: 'worker', historyRows: 2_000 });
+      while (child.process.exitCode === null && (await at()) <= from) await sleep(2);
+      await sleep(Math.random() * 10);
+      child.process.kill('SIGKILL');
+      expect((await child.ended).signal, child.errors()).toBe('SIGKILL');
+      const now = await at();
+      if (now > from && now < records.length) moving++;
+      if (now >= records.length) break;
+      expect((await run.project.online.groupStatus(groups[0]!))!.ready).toBe(false);
+      // What was there answers all the while.
+      expect(differing(await dumpValues(run.project.online, users, INSTANTS), before)).toEqual([]);
+    }
+    expect(moving).toBeGreaterThanOrEqual(3);
+    await finish(run.dir, { historyRows: 2_000 });
+
+    const clean = await newShop('from-start', []);
+    const same = await extend(clean.dir);
+    await applyRegistry(clean.project, same, { newVersion: true, consent: true });
+    await appendAll(clean.project, SHOP_STREAM, records);
+    await finish(clean.dir, { historyRows: 2_000 });
+    const [a, b] = [await whole(run.project, wider), await whole(clean.project, same)];
+    console.log(`backfill: kills while it moved ${moving}; keys compared ${b.state.values.size}`);
+    expectSame(a, b);
+    expect(differing(await dumpValues(run.project.online, users, INSTANTS), before)).toEqual([]);
+    await run.project.close();
+    await clean.project.close();
   });
 });
 

@@ -1,11 +1,12 @@
 /** Several processes on one project: who may write, what a stopped or outdated writer can do, and readers beside it all. */
-import { readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { newAdmitState } from '../../src/engine/admit.ts';
 import { compileGroups } from '../../src/engine/group.ts';
 import type { CommitBatch, Lease } from '../../src/ports/online-store.ts';
+import { runWorker } from '../../src/runtime/worker.ts';
 import { EmbeddedOnlineStore } from '../../src/stores/embedded/online.ts';
 import { endChildren, runChild, startChild } from '../support/build-child.ts';
 import { dump, dumpHistory, differing } from '../support/dump.ts';
@@ -217,6 +218,38 @@ describe('joining files of history', () => {
     await lease.release();
     await later.close();
     await project.close();
+  });
+});
+
+describe('a run that fails inside a process that goes on', () => {
+  it('leaves no rows for the next run to write twice', { timeout: 30_000 }, async () => {
+    const records = sampleRecords(9_000, 17);
+    const clean = await newShop('clean', records);
+    const run = await newShop('again', records);
+    class Failing extends EmbeddedOnlineStore {
+      failures = 1;
+      override async commit(batch: CommitBatch) {
+        // Past the first rows handed to history's staging, before the first file.
+        if (batch.mark.next > 7_000 && this.failures-- > 0) throw new Error('the network, say');
+        return super.commit(batch);
+      }
+    }
+    const project = { ...run.project, online: new Failing(run.project.env) };
+    const options = { untilIdle: true, batchSize: 500, signal: new AbortController().signal };
+    await expect(runWorker(project, run.compiled, options)).rejects.toThrow('the network, say');
+    // And one that fails in history, after its rows were taken: a file is where a folder must be.
+    const blocked = join(run.dir, '.fabra', 'offline', SHOP_STREAM, 'event_date=2025-01-15');
+    mkdirSync(join(run.dir, '.fabra', 'offline', SHOP_STREAM), { recursive: true });
+    writeFileSync(blocked, '');
+    await expect(runWorker(project, run.compiled, options)).rejects.toThrow();
+    rmSync(blocked);
+    await runWorker(project, run.compiled, options);
+    await runWorker(clean.project, clean.compiled, options);
+    const [a, b] = [await dumpHistory(run.project, run.compiled, SHOP_STREAM), await dumpHistory(clean.project, clean.compiled, SHOP_STREAM)];
+    expect(a.rows.length).toBe(b.rows.length);
+    expect(a.rows).toEqual(b.rows);
+    await run.project.close();
+    await clean.project.close();
   });
 });
 
