@@ -35,6 +35,8 @@ export class HistoryFeed {
   private readonly lease: Lease;
   private readonly flushRows: number;
   private readonly streams = new Map<string, Buffered>();
+  /** Files were written since the last look at joining them. */
+  private grown = false;
 
   constructor(project: Project, registry: Registry, lease: Lease, flushRows = FLUSH_ROWS) {
     this.project = project;
@@ -97,14 +99,22 @@ export class HistoryFeed {
     b.rows = [];
   }
 
-  /** Writes when rows have waited long enough. */
+  /** When there is nothing to read: writes rows that have waited long enough, joins small files. A worker may run for months. */
   async due(stream: string): Promise<void> {
     const b = this.streams.get(stream)!;
     if (b.rows.length + b.staged > 0 && this.project.clock.now() - b.since >= FLUSH_MS) await this.write(b);
+    await this.join();
   }
 
   async flush(streams: readonly string[]): Promise<void> {
     for (const s of streams) await this.write(this.streams.get(s)!);
+    await this.join();
+  }
+
+  private async join(): Promise<void> {
+    if (!this.grown) return;
+    await this.project.history.compact(this.lease, this.project.clock.now());
+    this.grown = false;
   }
 
   private async write(b: Buffered): Promise<void> {
@@ -116,7 +126,6 @@ export class HistoryFeed {
     b.staged = 0;
     // State was committed before its rows came here, so the log is no longer needed below the history's mark.
     await bus.trim(b.plan.name, 0, b.mark.next - KEEP_IN_LOG);
-    // A worker may run for months: joining small files cannot wait for its end.
-    await history.compact(this.lease, this.project.clock.now());
+    this.grown = true;
   }
 }

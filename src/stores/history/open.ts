@@ -25,8 +25,10 @@ export interface HistoryOptions {
   memoryLimit?: string;
 }
 
-/** Files of a date are joined when there are this many. */
+/** Files of a date are joined when there are this many small ones. */
 const COMPACT_AT = 8;
+/** Rows of a file that is left as it is, so that a row is rewritten two or three times in its life, however many come that day. */
+const BIG_ENOUGH = 500_000;
 /** Offsets a scan takes at once: bounds its memory. */
 const SCAN_SLICE = 100_000;
 
@@ -176,6 +178,7 @@ class FileHistory implements OfflineStore {
     let gone = await this.bury(now);
     const byDate = new Map<string, HistoryFile[]>();
     for (const f of await this.files()) {
+      if (f.rows >= BIG_ENOUGH) continue;
       const folder = f.file.slice(0, f.file.lastIndexOf('/'));
       byDate.set(`${folder}|${f.rules}`, [...(byDate.get(`${folder}|${f.rules}`) ?? []), f]);
     }
