@@ -26,7 +26,8 @@ export type Job = { dir: string } & (
   | { role: 'get'; instants: number[]; keys: number }
   | { role: 'reader'; forMs: number; at: number }
   | { role: 'view'; forMs: number }
-  | { role: 'compactor'; forMs: number }
+  /** `dieUnlisted`: dies when a joined file is on disk and the manifest does not know it yet. */
+  | { role: 'compactor'; forMs: number; dieUnlisted?: boolean }
   | { role: 'lease' }
 );
 
@@ -88,6 +89,7 @@ async function main(job: Job): Promise<void> {
       break;
     case 'compactor': {
       const lease = await project.online.lease();
+      if (job.dieUnlisted) project.env.write = () => process.kill(process.pid, 'SIGKILL') as never;
       say({ started: true });
       for (const end = Date.now() + job.forMs; Date.now() < end; ) {
         const gone = await project.history.compact(lease, Date.now());
