@@ -44,6 +44,9 @@ interface Active {
 export function readUnits(group: Group, nodes: NodeReader, T: number, wanted: readonly number[]): AggState[] {
   const view = new RowView(group.columns.length);
   const base = group.needsBase ? readBase(group, nodes.base()) : null;
+  // Lifetime values and sessions look at all days: read once for both.
+  const open = wanted.some(i => group.units[i]!.frame.plan.kind === 'lifetime' || group.units[i]!.frame.plan.kind === 'session');
+  const days = open ? [...nodes.range(0, ALWAYS, T)] : null;
   const sessions = new Map<Frame, number | null>();
   const actives = wanted.map((index): Active => {
     const unit = group.units[index]!;
@@ -52,7 +55,7 @@ export function readUnits(group: Group, nodes: NodeReader, T: number, wanted: re
     const acc = new Acc();
     if (plan.kind === 'session') {
       let start = sessions.get(unit.frame);
-      if (start === undefined) sessions.set(unit.frame, (start = sessionStart(group, nodes, view, base, unit.frame, plan.gap, T)));
+      if (start === undefined) sessions.set(unit.frame, (start = sessionStart(days!, nodes, view, base, unit.frame, plan.gap, T)));
       from = start ?? T;
       const carried = base?.sessions.get(unit.frame.index);
       if (carried && from < base!.end) mergeAcc(unit.slot, acc, carried.units.get(index) ?? new Acc());
@@ -63,18 +66,25 @@ export function readUnits(group: Group, nodes: NodeReader, T: number, wanted: re
     group,
     nodes,
     view,
+    days,
     actives.filter(a => a.from < a.to),
   );
   return actives.map(a => toState(a.unit.slot, a.acc));
 }
 
-function collect(group: Group, nodes: NodeReader, view: RowView, actives: Active[]): void {
+type Day = { start: number; bytes: Buffer };
+
+function collect(group: Group, nodes: NodeReader, view: RowView, days: Day[] | null, actives: Active[]): void {
   if (actives.length === 0) return;
+  if (days) {
+    for (const { start, bytes } of days) visit(group, nodes, view, 0, start, bytes, actives);
+    return;
+  }
   const from = Math.min(...actives.map(a => a.from));
   const to = Math.max(...actives.map(a => a.to));
   const span = LADDER[0];
-  const first = from === ALWAYS ? ALWAYS : floorTo(from, span);
-  if (first !== ALWAYS && (to - first) / span <= 4) {
+  const first = floorTo(from, span);
+  if ((to - first) / span <= 4) {
     // A few point reads beat opening a cursor.
     for (let start = first; start < to; start += span) {
       const bytes = nodes.get(0, start);
@@ -118,9 +128,9 @@ function scan(leaf: Buffer, view: RowView, actives: Active[]): void {
 }
 
 /** Start of the newest session with an event before T, null when there is none. Walks back leaf by leaf until a gap shows. */
-function sessionStart(group: Group, nodes: NodeReader, view: RowView, base: Base | null, frame: Frame, gap: number, T: number): number | null {
+function sessionStart(days: Day[], nodes: NodeReader, view: RowView, base: Base | null, frame: Frame, gap: number, T: number): number | null {
   let start: number | null = null;
-  for (const times of newestFirst(nodes, view, frame.types, 0, Number.NEGATIVE_INFINITY, T)) {
+  for (const times of newestFirst(days, nodes, view, frame.types, 0, T)) {
     for (const ts of times) {
       if (start !== null && start - ts > gap) return start;
       start = ts;
@@ -132,10 +142,11 @@ function sessionStart(group: Group, nodes: NodeReader, view: RowView, base: Base
 }
 
 /** Event times of the given types below T, newest leaf first, descending inside. */
-function* newestFirst(nodes: NodeReader, view: RowView, types: number, level: number, from: number, T: number): Generator<number[]> {
-  for (const { start, bytes } of [...nodes.range(level, from, T)].reverse()) {
+function* newestFirst(list: Day[], nodes: NodeReader, view: RowView, types: number, level: number, T: number): Generator<number[]> {
+  for (const { start, bytes } of list.toReversed()) {
     if (!isLeaf(bytes)) {
-      yield* newestFirst(nodes, view, types, level + 1, start, Math.min(T, start + LADDER[level]!));
+      const end = Math.min(T, start + LADDER[level]!);
+      yield* newestFirst([...nodes.range(level + 1, start, end)], nodes, view, types, level + 1, end);
       continue;
     }
     const times: number[] = [];

@@ -42,25 +42,28 @@ function deriveCell(f: DeriveFeaturePlan, code: DeriveCode | undefined, known: R
     if (cell.ts !== null && (ts === null || cell.ts > ts)) ts = cell.ts;
   }
   if (!code) return { value: null, status: 'ERROR', ts: null, reason: 'NO_CODE' };
-  let given: unknown;
-  if (code.request) {
-    const parsed = code.request.safeParse(request ?? {});
-    if (!parsed.success) {
-      const [issue] = parsed.error.issues;
-      return { value: null, status: 'ERROR', ts: null, reason: `REQUEST: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`.trim() };
-    }
-    given = parsed.data;
-  }
   try {
+    let given: unknown;
+    if (code.request) {
+      const parsed = code.request.safeParse(request ?? {});
+      if (!parsed.success) {
+        const [issue] = parsed.error.issues;
+        return { value: null, status: 'ERROR', ts: null, reason: `REQUEST: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`.trim() };
+      }
+      given = parsed.data;
+    }
     return cellOf(f, code.compute(inputs, { request: given, now: at }), ts);
   } catch (e) {
-    return { value: null, status: 'ERROR', ts, reason: `COMPUTE: ${(e as Error).message}` };
+    return { value: null, status: 'ERROR', ts, reason: `COMPUTE: ${e instanceof Error ? e.message : String(e)}` };
   }
 }
 
 function cellOf(f: DeriveFeaturePlan, result: unknown, ts: number | null): Cell {
-  if (result !== null && typeof result === 'object' && typeof (result as { then?: unknown }).then === 'function')
+  if (result !== null && typeof result === 'object' && typeof (result as { then?: unknown }).then === 'function') {
+    // Nobody waits for it; a rejection must not end the process.
+    void Promise.resolve(result).catch(() => {});
     return { value: null, status: 'ERROR', ts, reason: 'COMPUTE: returned a promise; derive code is synchronous' };
+  }
   const value = (result === undefined || (typeof result === 'number' && !Number.isFinite(result)) ? null : result) as Value;
   if (value !== null) return { value, status: 'PRESENT', ts };
   return f.default === undefined || f.default === null ? { value: null, status: 'NULL_VALUE', ts } : { value: f.default, status: 'PRESENT', ts };

@@ -6,7 +6,7 @@ import type { Cell } from '../engine/values.ts';
 import { FabraError } from '../lib/errors.ts';
 import { joinKey, suggest } from '../lib/text.ts';
 import { iso } from '../lib/time.ts';
-import type { OnlineStore, Position, ReadItem } from '../ports/online-store.ts';
+import type { OnlineStore, Position, ReadAnswer, ReadItem } from '../ports/online-store.ts';
 import type { FeaturePlan, Registry, WindowFeaturePlan } from '../registry/types.ts';
 import { derivePlan, type DerivePlan, runDerive } from './derive.ts';
 import type { RuntimeCode } from './project.ts';
@@ -28,20 +28,29 @@ export interface FeatureAnswer {
   position: Position;
 }
 
-interface Planned {
-  asked: FeaturePlan[];
-  /** Window features to read, inputs of derived ones included. */
-  windows: WindowFeaturePlan[];
-  derive: DerivePlan;
+/** A group's units that a row needs, whatever its keys. */
+interface PlannedItem {
+  group: Group;
+  units: number[];
 }
-
 interface Side {
   item: number;
   at: number;
 }
-interface RowRead {
-  /** Per window feature: where its states are among the items; null when its key is missing. */
-  sides: ({ num: Side; den: Side | null; seen: Side[] } | null)[];
+interface PlannedWindow {
+  feature: WindowFeaturePlan;
+  num: Side;
+  den: Side | null;
+  seen: Side[];
+  /** All of these, for the checks every side must pass. */
+  sides: Side[];
+}
+interface Planned {
+  asked: FeaturePlan[];
+  items: PlannedItem[];
+  /** Window features to read, inputs of derived ones included. */
+  windows: PlannedWindow[];
+  derive: DerivePlan;
 }
 
 export class FeatureReader {
@@ -65,14 +74,14 @@ export class FeatureReader {
   async read(query: FeatureQuery): Promise<FeatureAnswer> {
     const plan = this.plan(query.features);
     const items: ReadItem[] = [];
-    const rows = query.rows.map(row => this.rowItems(plan, row, query.at, items));
+    const places = this.place(plan, query, items);
     const { answers, position } = await this.online.read(items);
-    const cells = rows.map((row, r) => {
+    const width = plan.items.length;
+    const cells = query.rows.map((_, r) => {
       const known = new Map<string, Cell>();
-      plan.windows.forEach((f, i) => {
-        known.set(f.id, this.windowCell(f, row.sides[i]!, answers, query.at));
-      });
-      runDerive(plan.derive, known, Array.isArray(query.request) ? query.request[r] : query.request, query.at);
+      const mine = plan.items.map((_p, i) => answers[places[r * width + i]!] ?? null);
+      for (const w of plan.windows) known.set(w.feature.id, this.windowCell(w, mine, query.at));
+      if (plan.derive.steps.length > 0) runDerive(plan.derive, known, Array.isArray(query.request) ? query.request[r] : query.request, query.at);
       return plan.asked.map(f => known.get(f.id)!);
     });
     return { cells, position };
@@ -84,47 +93,62 @@ export class FeatureReader {
     if (plan) return plan;
     const asked = ids.map(id => featureOf(this.registry, id));
     const derive = derivePlan(this.registry, this.code, ids);
-    plan = { asked, derive, windows: derive.windows };
+    const items: PlannedItem[] = [];
+    const add = ({ group, unit }: { group: string; unit: number }): Side => {
+      let item = items.findIndex(i => i.group.id === group);
+      if (item < 0) item = items.push({ group: this.groups.groups.get(group)!, units: [] }) - 1;
+      const { units } = items[item]!;
+      const at = units.indexOf(unit);
+      return { item, at: at >= 0 ? at : units.push(unit) - 1 };
+    };
+    const windows = derive.windows.map((feature): PlannedWindow => {
+      const u = this.groups.features.get(feature.id)!;
+      const [num, den, seen] = [add(u.num), u.den && add(u.den), u.seen.map(add)];
+      return { feature, num, den, seen, sides: [num, ...(den ? [den] : []), ...seen] };
+    });
+    plan = { asked, items, windows, derive };
     if (this.plans.size > 1_000) this.plans.clear();
     this.plans.set(key, plan);
     return plan;
   }
 
-  private rowItems(plan: Planned, row: Record<string, string>, at: number, items: ReadItem[]): RowRead {
-    const index = new Map<string, { item: number; units: number[] }>();
-    const add = (side: { group: string; unit: number }, key: string): Side => {
-      const id = `${side.group}\u0000${key}`;
-      let entry = index.get(id);
-      if (!entry) {
-        entry = { item: items.length, units: [] };
-        index.set(id, entry);
-        items.push({ group: this.groups.groups.get(side.group)!, key, at, units: entry.units });
-      }
-      let pos = entry.units.indexOf(side.unit);
-      if (pos < 0) pos = entry.units.push(side.unit) - 1;
-      return { item: entry.item, at: pos };
-    };
-    const sides = plan.windows.map(f => {
-      const key = keyFrom(this.registry, f.entity, row);
-      if (key === null) return null;
-      const u = this.groups.features.get(f.id)!;
-      return { num: add(u.num, key), den: u.den && add(u.den, key), seen: u.seen.map(s => add(s, key)) };
+  /** Where each row's items are among those to read, -1 without a key. Rows that share a key share the read. */
+  private place(plan: Planned, query: FeatureQuery, items: ReadItem[]): Int32Array {
+    const { at, rows } = query;
+    const width = plan.items.length;
+    const places = new Int32Array(rows.length * width);
+    const shared = rows.length > 1 ? new Map<string, number>() : null;
+    rows.forEach((row, r) => {
+      plan.items.forEach(({ group, units }, i) => {
+        const key = keyFrom(this.registry, group.entity, row);
+        const id = shared && key !== null ? `${i}/${key}` : null;
+        let place = key === null ? -1 : id === null ? undefined : shared!.get(id);
+        if (place === undefined) {
+          place = items.push({ group, key: key!, at, units }) - 1;
+          if (id !== null) shared!.set(id, place);
+        }
+        places[r * width + i] = place;
+      });
     });
-    return { sides };
+    return places;
   }
 
-  private windowCell(f: WindowFeaturePlan, sides: RowRead['sides'][number], answers: Awaited<ReturnType<OnlineStore['read']>>['answers'], at: number): Cell {
-    if (sides === null) return { value: f.default ?? null, status: 'ERROR', ts: null, reason: 'MISSING_KEY' };
-    const used = [sides.num, ...(sides.den ? [sides.den] : []), ...sides.seen].map(s => answers[s.item]!);
-    if (used.some(a => a.states === null)) return { value: f.default ?? null, status: 'DEFAULTED', ts: null, reason: 'backfilling' };
-    const floor = Math.max(...used.map(a => a.floor ?? Number.NEGATIVE_INFINITY));
+  private windowCell(w: PlannedWindow, mine: readonly (ReadAnswer | null)[], at: number): Cell {
+    const f = w.feature;
+    let floor = Number.NEGATIVE_INFINITY;
+    for (const { item } of w.sides) {
+      const answer = mine[item];
+      if (!answer) return { value: f.default ?? null, status: 'ERROR', ts: null, reason: 'MISSING_KEY' };
+      if (answer.states === null) return { value: f.default ?? null, status: 'DEFAULTED', ts: null, reason: 'backfilling' };
+      if (answer.floor !== null && answer.floor > floor) floor = answer.floor;
+    }
     if (needs(f.frame, at) < floor) throw expired(f, at, floor, this.groups.groups.get(this.groups.features.get(f.id)!.num.group)!);
-    const state = (s: Side) => answers[s.item]!.states![s.at]!;
+    const state = (s: Side) => mine[s.item]!.states![s.at]!;
     return finishCell(
       f,
-      state(sides.num),
-      sides.den && state(sides.den),
-      sides.seen.some(s => state(s).ts !== null),
+      state(w.num),
+      w.den && state(w.den),
+      w.seen.some(s => state(s).ts !== null),
       at,
     );
   }

@@ -15,7 +15,7 @@ import type { Compiled, Project } from './project.ts';
 export interface WorkerOptions {
   /** End when the log is read to its end. */
   untilIdle?: boolean;
-  /** Events a commit; when unset 100, growing to 5,000 while there is a backlog. */
+  /** Events a commit; when unset 100, growing to 10,000 while there is a backlog. */
   batchSize?: number;
   /** Rows that make a history file; 50,000 when unset. */
   historyRows?: number;
@@ -41,7 +41,7 @@ export interface WorkerSummary extends Counters {
 }
 
 const SMALL_BATCH = 100;
-const BIG_BATCH = 5_000;
+const BIG_BATCH = 10_000;
 /** Looks at an empty log start this short and double up to the poll interval. */
 const FIRST_PAUSE = 5;
 

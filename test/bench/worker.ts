@@ -22,7 +22,7 @@ history.write = async (...args) => {
 };
 const cpu = process.cpuUsage();
 const began = performance.now();
-const summary = await runWorker(s.project, s.compiled, { untilIdle: true, signal: new AbortController().signal });
+const summary = await runWorker(s.project, s.compiled, { untilIdle: true, batchSize: process.argv[3] ? Number(process.argv[3]) : undefined, signal: new AbortController().signal });
 const ms = performance.now() - began;
 const used = process.cpuUsage(cpu);
 const us = (x: number) => `${((x * 1000) / summary.read).toFixed(1)} us`;

@@ -22,6 +22,14 @@ interface Namespace {
   trimmed: number | null;
 }
 
+/** What a read needs to know of a group, decoded. */
+interface Known {
+  space: Namespace | undefined;
+  ready: boolean;
+  next: number;
+  floor: number | null;
+}
+
 const nsName = (g: { id: string; hash: string }): string => `ns:${g.id}:${g.hash}`;
 const groupMarkName = (ns: number, stream: string, partition: number): string => `gm:${ns}:${stream}:${partition}`;
 const streamMarkName = (stream: string, partition: number): string => `sm:${stream}:${partition}`;
@@ -29,6 +37,7 @@ const start = (): Mark => ({ next: 0, admit: newAdmitState() });
 
 export class EmbeddedOnlineStore implements OnlineStore {
   protected readonly env: Embedded;
+  private seen: { version: number | undefined; spaces: Map<string, Known> } = { version: undefined, spaces: new Map() };
 
   constructor(env: Embedded) {
     this.env = env;
@@ -47,6 +56,7 @@ export class EmbeddedOnlineStore implements OnlineStore {
         this.env.meta.put(nsName(g), { ns, id: g.id, hash: g.hash, minTs: null, trimmed: null } satisfies Namespace);
       }
       this.dropOthers(groups);
+      this.bump();
     });
   }
 
@@ -124,6 +134,7 @@ export class EmbeddedOnlineStore implements OnlineStore {
   }
 
   protected applyUpdates(batch: CommitBatch): void {
+    this.bump();
     const oldest = new Map<string, number>();
     const spaces = new Map<Group, Namespace>();
     for (const { group, key, rows } of batch.updates) {
@@ -140,6 +151,7 @@ export class EmbeddedOnlineStore implements OnlineStore {
   }
 
   protected writeMarks(batch: CommitBatch): void {
+    this.bump();
     const { meta } = this.env;
     const live = streamMarkName(batch.stream, batch.partition);
     if (batch.live) {
@@ -169,23 +181,34 @@ export class EmbeddedOnlineStore implements OnlineStore {
     this.env.refresh();
     const position: Position = {};
     // No await below: LMDB keeps one read snapshot until the event loop turns, so all items see the same commit.
-    const spaces = new Map<Group, { space: Namespace | undefined; mark: Mark; ready: boolean }>();
+    const version = this.env.meta.get('ver') as number | undefined;
+    if (version !== this.seen.version) this.seen = { version, spaces: new Map() };
     const answers = items.map((item): ReadAnswer => {
-      let known = spaces.get(item.group);
-      if (!known) {
-        const space = this.namespace(item.group);
-        const mark = space ? this.mark(groupMarkName(space.ns, item.group.stream, 0)) : start();
-        known = { space, mark, ready: this.ready(item.group, mark) };
-        spaces.set(item.group, known);
-        // A group that is still catching up answers nothing, so its mark is not the answer's.
-        if (space && known.ready) position[`${item.group.stream}/0`] = known.mark.next;
-      }
-      const { space, mark, ready } = known;
+      const { space, ready, floor, next } = this.known(item.group);
       if (!space || !ready) return { states: null, floor: null };
-      const states = readUnits(item.group, new LmdbNodes(this.env.state, space.ns, item.key), item.at, item.units);
-      return { states, floor: this.floor(item.group, space, mark) };
+      // A group that is still catching up answers nothing, so its mark is not the answer's.
+      position[`${item.group.stream}/0`] = next;
+      return { states: readUnits(item.group, new LmdbNodes(this.env.state, space.ns, item.key), item.at, item.units), floor };
     });
     return { answers, position };
+  }
+
+  /** Decoded once per version of the store: at 10 commits a second and 1,000 reads that is one read in a hundred. */
+  private known(group: Group): Known {
+    const id = nsName(group);
+    let known = this.seen.spaces.get(id);
+    if (!known) {
+      const space = this.namespace(group);
+      const mark = space ? this.mark(groupMarkName(space.ns, group.stream, 0)) : start();
+      known = { space, ready: this.ready(group, mark), next: mark.next, floor: space ? this.floor(group, space, mark) : null };
+      this.seen.spaces.set(id, known);
+    }
+    return known;
+  }
+
+  /** Inside every transaction that changes marks or namespaces: readers drop what they decoded. */
+  private bump(): void {
+    this.env.meta.put('ver', ((this.env.meta.get('ver') as number | undefined) ?? 0) + 1);
   }
 
   async keys(group: Group, after: string | null, limit: number): Promise<string[]> {
@@ -229,6 +252,7 @@ export class EmbeddedOnlineStore implements OnlineStore {
       this.env.days.removeSync(index);
     }
     if (due.length > 0 && (space.trimmed ?? Number.NEGATIVE_INFINITY) < whole) this.env.meta.put(nsName(group), { ...this.namespace(group)!, trimmed: whole });
+    if (due.length > 0) this.bump();
     return due.length === limit;
   }
 
