@@ -8,6 +8,15 @@ export interface FabraConfig {
   bus?: string;
   /** File with the definitions; default `features.ts`. */
   features?: string;
+  /** Name of the environment, for people and logs. */
+  env?: string;
+  /** Key that the server asks for. */
+  apiKey?: string;
+  /** Events a commit. */
+  workerBatchSize?: number;
+  /** Longest pause of an idle worker, seconds. */
+  workerPollInterval?: number;
+  consumerGroup?: string;
 }
 
 /** A project's configuration, checked by type. @example export default defineConfig({ online: env('FABRA_ONLINE_URL', 'embedded') }) */

@@ -179,11 +179,18 @@ export class FileHistoryView implements HistoryView {
       `SELECT count(*) AS rows, count(*) FILTER (adm = 0) AS ok, count(*) FILTER (adm = 1) AS late, count(*) FILTER (adm = 2) AS quarantined FROM ${all}`,
     );
     const counts = { rows: Number(n!.rows), ok: Number(n!.ok), late: Number(n!.late), quarantined: Number(n!.quarantined) };
-    // Only a run of 100 strays can re-base the stream's time; below that the rule is one running maximum.
-    if (plan.maxAhead !== null && (counts.quarantined >= 100 || counts.late >= 100)) return { ...counts, differ: null };
+    if (plan.maxAhead !== null && (await this.mayHaveRebased(all))) return { ...counts, differ: null };
     const sql = `SELECT count(*) AS differ FROM (SELECT adm, coalesce(ts < max(ts) OVER (PARTITION BY p ORDER BY o ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) - ${plan.lateness}, false) AS late FROM ${all} WHERE adm <> 2) WHERE late <> (adm = 1)`;
     const [d] = await this.db.rows(sql);
     return { ...counts, differ: Number(d!.differ) };
+  }
+
+  /** A re-base needs 100 quarantined events in a row, or 100 late ones right behind the first: only then is the rule more than one running maximum. */
+  private async mayHaveRebased(all: string): Promise<boolean> {
+    const strays = `SELECT count(*) AS n FROM (SELECT o, adm, row_number() OVER (PARTITION BY p ORDER BY o) - row_number() OVER (PARTITION BY p, adm ORDER BY o) AS run, p FROM ${all}) WHERE adm = 2 GROUP BY p, run ORDER BY n DESC LIMIT 1`;
+    const first = `SELECT count(*) FILTER (adm = 1) AS n FROM (SELECT adm, row_number() OVER (PARTITION BY p ORDER BY o) AS i FROM ${all} WHERE adm <> 2) WHERE i BETWEEN 2 AND 101 `;
+    const [[a], [b]] = [await this.db.rows(strays), await this.db.rows(first)];
+    return Number(a?.n ?? 0) >= 100 || Number(b?.n ?? 0) >= 100;
   }
 
   async close(): Promise<void> {
