@@ -4,10 +4,11 @@
  */
 
 export const BASE_LEVEL = 255;
-/** Starts are biased so that instants before 1970 sort first; 2^54 covers every Date. */
-const BIAS = 2 ** 54;
-const LOWEST = -BIAS;
-const HIGHEST = BIAS - 1;
+/** Starts are biased by 2^54, so that instants before 1970 sort first; it covers every Date. */
+const HIGH_BIAS = 2 ** 22;
+const WORD = 2 ** 32;
+const LOWEST = -(2 ** 54);
+const HIGHEST = 2 ** 53;
 
 export const clampStart = (t: number): number => (t <= LOWEST ? LOWEST : t >= HIGHEST ? HIGHEST : Math.ceil(t));
 
@@ -42,14 +43,16 @@ export class KeyMaker {
 }
 
 export function writeStart(buf: Buffer, at: number, start: number): void {
-  const v = clampStart(start) + BIAS;
-  const high = Math.floor(v / 0x1_0000_0000);
+  // The bias goes to the high word alone: start + 2^54 as one double would round to a multiple of 4 ms.
+  const t = clampStart(start);
+  const whole = Math.floor(t / WORD);
+  const high = whole + HIGH_BIAS;
   buf[at] = (high >>> 16) & 255;
   buf.writeUInt16BE(high & 0xffff, at + 1);
-  buf.writeUInt32BE(v - high * 0x1_0000_0000, at + 3);
+  buf.writeUInt32BE(t - whole * WORD, at + 3);
 }
 
-export const readStart = (buf: Buffer, at: number): number => (buf[at]! * 0x1_0000 + buf.readUInt16BE(at + 1)) * 0x1_0000_0000 + buf.readUInt32BE(at + 3) - BIAS;
+export const readStart = (buf: Buffer, at: number): number => (buf[at]! * 0x1_0000 + buf.readUInt16BE(at + 1) - HIGH_BIAS) * WORD + buf.readUInt32BE(at + 3);
 
 /** Trim index: u16 namespace | 7-byte day | key. */
 export function dayKey(ns: number, day: number, key: string): Buffer {
