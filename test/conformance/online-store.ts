@@ -123,6 +123,28 @@ export function onlineStoreConformance(name: string, makeStore: () => Promise<St
       }
     });
 
+    it('reads to the millisecond around the start of every node, also of hot keys', async () => {
+      // Busy enough to be split down to the second; on the boundary of a day, an hour, a minute, a second, and before 1970.
+      for (const at of [T0, T0 + 5 * HOUR, T0 + 5 * HOUR + 60_000, T0 + 61_000, Date.parse('1969-12-31T12:00:00Z')]) {
+        for (const n of [1, 300]) {
+          const { store } = await filled(
+            Array.from({ length: n }, (): Fact => ({ ts: at, who: 'u', room: 'r', type: 'buy', price: 7 })),
+            500,
+          );
+          const reader = readerOf(store, REGISTRY);
+          for (const d of [-1, 0, 1, 2, 3, 4, 5, 999, 1_000, 1_001]) {
+            const { cells } = await reader.read({ features: ['user.ever', 'user.n_1d', 'user.spent_6h', 'user.visit'], rows: [{ who: 'u' }], at: at + d });
+            const there = d > 0 ? n : 0;
+            expect([at, n, d, ...cells[0]!.map(c => c.value ?? 0)]).toEqual([at, n, d, there, there, (there * 7) / 100, there]);
+          }
+          const late = await reader.read({ features: ['user.n_1d', 'user.spent_6h'], rows: [{ who: 'u' }], at: at + DAY });
+          expect(late.cells[0]!.map(c => c.value)).toEqual([n, 0]);
+          const later = await reader.read({ features: ['user.n_1d'], rows: [{ who: 'u' }], at: at + DAY + 1 });
+          expect(later.cells[0]![0]!.value).toBe(0);
+        }
+      }
+    });
+
     it('answers all items of a read from one commit', async () => {
       const { store, other } = await fresh();
       await store.adopt(groups);
