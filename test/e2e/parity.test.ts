@@ -117,6 +117,29 @@ describe('parity on the clickstream', () => {
     await project.close();
   });
 
+  it('a read one millisecond after an event at the very start of a day or second sees it', async () => {
+    const at = ['2025-01-15T00:00:00.000Z', '2025-01-15T09:30:07.000Z'].map(t => Date.parse(t));
+    const view = (id: string, ts: number) => ({
+      bytes: Buffer.from(
+        JSON.stringify({
+          event_id: id,
+          event_ts: new Date(ts).toISOString(),
+          event_type: 'page_view',
+          user_id: 'u',
+          session_id: 's',
+          currency: 'EUR',
+          device: { mobile: true, os: 'x' },
+          geo: { country: 'DE', city: 'B' },
+        }),
+      ),
+    });
+    const { project, compiled } = await newShop('parity-start', [view('first', at[0]!), ...Array.from({ length: 300 }, (_, i) => view(`v${i}`, at[1]!))]);
+    await idle(project, compiled);
+    const r = await runParity(project, compiled, { comparisons: 20_000, keys: { session: [['u', 's']] } });
+    expect(r.worst.map(w => `${w.feature} at ${new Date(w.at).toISOString()}: ${w.right} is right`)).toEqual([]);
+    await project.close();
+  });
+
   it('nothing compared is a failure', async () => {
     const { project, compiled } = await newShop('parity-none', []);
     await expect(runParity(project, compiled)).rejects.toMatchObject({ code: 'NOTHING_COMPARED', exitCode: 1 });
