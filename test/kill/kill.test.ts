@@ -173,7 +173,7 @@ export const buyersByCity = feature(session, 'cities', countDistinct([click, car
 
 describe('batches and repeats', () => {
   it('sizes 1, 7 and 500 end alike, counters included; the log appended twice gives the same values', { timeout: 120_000 }, async () => {
-    const records = sampleRecords(12_000, 11);
+    const records = sampleRecords(5_000, 11);
     const runs: { state: Dump; history: HistoryDump }[] = [];
     for (const batchSize of [500, 7, 1]) {
       const run = await newShop(`batch${batchSize}`, records);
