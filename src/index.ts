@@ -1,5 +1,23 @@
 /** Definitions: what `features.ts` and `fabra.config.ts` import. Loads no driver and registers nothing. */
-export { approxCountDistinct, approxPercentile, avg, count, countDistinct, first, firstN, last, lastN, max, min, percentile, ratio, span, stddev, sum, topK } from './define/aggregate.ts';
+export {
+  approxCountDistinct,
+  approxPercentile,
+  avg,
+  count,
+  countDistinct,
+  first,
+  firstN,
+  last,
+  lastN,
+  max,
+  min,
+  percentile,
+  ratio,
+  span,
+  stddev,
+  sum,
+  topK,
+} from './define/aggregate.ts';
 export type { Agg, Condition, Filter, Framed, Windowed } from './define/aggregate.ts';
 export { decimal, int64 } from './define/columns.ts';
 export { defineConfig, env, type FabraConfig } from './define/config.ts';

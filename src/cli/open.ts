@@ -9,12 +9,17 @@ import { type OpenedProject, openConfig, openStores, projectPlaces } from './wir
 
 type Call = Pick<Invocation, 'common' | 'cwd' | 'env'>;
 
+type Action<T> = (project: OpenedProject, compiled: Compiled) => Promise<T>;
+
+/** For commands that only read. */
+export const readCompiled = <T>(call: Call, action: Action<T>): Promise<T> => withCompiled(call, action, {}, true);
+
 /** Compiles first, so that a mistake in the definitions touches no store. */
-export async function withCompiled<T>(call: Call, action: (project: OpenedProject, compiled: Compiled) => Promise<T>, flags: Partial<ConfigValues> = {}): Promise<T> {
+export async function withCompiled<T>(call: Call, action: Action<T>, flags: Partial<ConfigValues> = {}, readOnly = false): Promise<T> {
   const config = await openConfig(call, flags);
   const { compileProject } = await import('../registry/compile.ts');
   const compiled = await compileProject(config.features, config.dir);
-  const project = await openStores(config, projectPlaces(config, call.env));
+  const project = await openStores(config, { ...projectPlaces(config, call.env), readOnly });
   try {
     return await action(project, compiled);
   } finally {

@@ -81,8 +81,8 @@ export const COMMANDS: CommandSpec[] = [
       { flags: '--timestamp <time>', text: 'when it happened (default: now)' },
     ],
     examples: [
-      `fabra publish page_view '{"user_id": "u1", "session_id": "s1", "product_id": "sku_1"}'`,
-      `fabra publish purchase --entity-id u1 --payload '{"price": 29.9}'`,
+      `fabra publish purchase '{"user_id": "ada", "price": 29.9}'`,
+      `fabra publish purchase --entity-id ada --payload '{"price": 29.9}'`,
       'fabra publish --file events.ndjson',
     ],
     load: () => import('./commands/publish.ts'),
@@ -94,7 +94,7 @@ export const COMMANDS: CommandSpec[] = [
     options: [
       { flags: '--until-idle', text: 'end when the log is read' },
       { flags: '--batch-size <n>', text: 'events a commit (default: 100, more while there is a backlog)', parse: whole(1) },
-      { flags: '--poll-interval <seconds>', text: 'longest pause between looks at an idle log (default: 1)', parse: positive },
+      { flags: '--poll-interval <seconds>', text: 'longest pause between looks at an idle log (default: 0.05 on the embedded log)', parse: positive },
     ],
     examples: ['fabra worker', 'fabra worker features.ts --until-idle --json'],
     graceful: true,
@@ -104,7 +104,7 @@ export const COMMANDS: CommandSpec[] = [
   {
     name: 'backfill',
     summary: 'compute new and changed features from the log now',
-    examples: ['fabra apply --new-version && fabra backfill'],
+    examples: ['fabra backfill'],
     graceful: true,
     load: () => import('./commands/backfill.ts'),
   },
@@ -181,7 +181,7 @@ export const COMMANDS: CommandSpec[] = [
   },
   {
     name: 'freshness',
-    summary: 'how old the newest event behind each feature is',
+    summary: 'how far the stream behind each feature is, and how old that is',
     common: ['asOf', 'features', 'service'],
     examples: ['fabra freshness', 'fabra freshness --features user_views_5m'],
     load: () => import('./commands/freshness.ts'),

@@ -19,6 +19,8 @@ export interface Places {
   store: string;
   offline: string;
   log?: Logger;
+  /** Nothing is written: no lock is taken, so a stopped writer holds nobody up. */
+  readOnly?: boolean;
   /** Of the query engine. */
   threads?: number;
 }
@@ -56,7 +58,7 @@ export async function openStores(config: ResolvedConfig, places: Places): Promis
     import('../stores/embedded/lease.ts'),
     import('../stores/history/open.ts'),
   ]);
-  const env = await openEmbedded(places.store);
+  const env = await openEmbedded(places.store, { readOnly: places.readOnly });
   const bus = new EmbeddedBus(env);
   const history = openHistory({ env, bus, dir: places.offline, clock: systemClock, threads: places.threads });
   return {
@@ -77,15 +79,15 @@ export async function openStores(config: ResolvedConfig, places: Places): Promis
 }
 
 /** Opens a project's own stores; the caller closes them. */
-export async function openProject(call: Call, options: { flags?: Partial<ConfigValues>; log?: Logger; threads?: number } = {}): Promise<OpenedProject> {
+export async function openProject(call: Call, options: { flags?: Partial<ConfigValues>; log?: Logger; threads?: number; readOnly?: boolean } = {}): Promise<OpenedProject> {
   const config = await openConfig(call, options.flags);
   const places = projectPlaces(config, call.env);
-  return openStores(config, { ...places, log: options.log ?? places.log, threads: options.threads });
+  return openStores(config, { ...places, log: options.log ?? places.log, threads: options.threads, readOnly: options.readOnly });
 }
 
-/** Opens, runs, closes, whatever happens. */
+/** Opens for reading, runs, closes, whatever happens. */
 export async function withProject<T>(call: Call, action: (project: OpenedProject) => Promise<T>): Promise<T> {
-  const project = await openProject(call);
+  const project = await openProject(call, { readOnly: true });
   try {
     return await action(project);
   } finally {

@@ -79,7 +79,8 @@ export async function resolveConfig({ dir, file, env, flags = {} }: ConfigInput)
   };
   if (source) for (const [key, value] of Object.entries(await readConfig(source, root))) take(key as ConfigKey, value, path.relative(root, source));
   for (const [key, name] of Object.entries(VARIABLES) as [ConfigKey, string][]) take(key, env[name], `${dotted.has(name) ? '.env' : 'env'} ${name}`);
-  for (const [key, value] of Object.entries(flags)) take(key as ConfigKey, value, `flag --${key.replace(/^worker/, '').replace(/[A-Z]/g, (c, at: number) => `${at > 0 ? '-' : ''}${c.toLowerCase()}`)}`);
+  for (const [key, value] of Object.entries(flags))
+    take(key as ConfigKey, value, `flag --${key.replace(/^worker/, '').replace(/[A-Z]/g, (c, at: number) => `${at > 0 ? '-' : ''}${c.toLowerCase()}`)}`);
   return resolved(root, source, values, origins);
 }
 
@@ -106,9 +107,13 @@ function resolved(root: string, file: string | null, v: Text, origins: Record<Co
   const number = (key: ConfigKey, whole: boolean): number => {
     const n = Number(v[key]);
     if (!Number.isFinite(n) || n <= 0 || (whole && !Number.isSafeInteger(n)))
-      throw new FabraError('BAD_CONFIG', `${key} from ${origins[key]} needs ${whole ? 'a whole number of at least 1' : 'a number of seconds above 0'}, not ${JSON.stringify(v[key])}`, {
-        hint: `For example ${VARIABLES[key]}=${whole ? 100 : 1.0}`,
-      });
+      throw new FabraError(
+        'BAD_CONFIG',
+        `${key} from ${origins[key]} needs ${whole ? 'a whole number of at least 1' : 'a number of seconds above 0'}, not ${JSON.stringify(v[key])}`,
+        {
+          hint: `For example ${VARIABLES[key]}=${whole ? 100 : 1.0}`,
+        },
+      );
     return n;
   };
   return {
@@ -129,7 +134,14 @@ function resolved(root: string, file: string | null, v: Text, origins: Record<Co
 
 function embedded(key: 'online' | 'bus', value: string, origin: string): 'embedded' {
   if (value === 'embedded') return value;
-  throw unsupported(key, value, origin, didYouMean(value, ['embedded']) ? 'Did you mean: embedded?' : `This version keeps ${key === 'bus' ? 'the log' : 'state'} in the project's own folder: set ${key} to 'embedded', or leave it out.`);
+  throw unsupported(
+    key,
+    value,
+    origin,
+    didYouMean(value, ['embedded'])
+      ? 'Did you mean: embedded?'
+      : `This version keeps ${key === 'bus' ? 'the log' : 'state'} in the project's own folder: set ${key} to 'embedded', or leave it out.`,
+  );
 }
 
 function folder(root: string, value: string, origin: string): string {

@@ -30,7 +30,14 @@ export function checkConfig(value: unknown, where: string): ConfigValues {
     if (issue.code === 'unrecognized_keys')
       return issue.keys.map(key => ({ code: 'BAD_CONFIG', message: `${where} sets '${key}', which is no setting`, hint: suggest(key, CONFIG_KEYS), where }));
     const at = issue.path.join('.');
-    return [{ code: 'BAD_CONFIG', message: at ? `${where}: ${at}: ${issue.message}` : `${where} must export defineConfig({ … })`, hint: 'Write: export default defineConfig({ online: \'embedded\' })', where }];
+    return [
+      {
+        code: 'BAD_CONFIG',
+        message: at ? `${where}: ${at}: ${issue.message}` : `${where} must export defineConfig({ … })`,
+        hint: "Write: export default defineConfig({ online: 'embedded' })",
+        where,
+      },
+    ];
   });
   throw new FabraError('BAD_CONFIG', problems.length === 1 ? problems[0]!.message : `${problems.length} problems in ${where}`, { problems, hint: problems[0]!.hint, where });
 }

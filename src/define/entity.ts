@@ -21,7 +21,7 @@ export const metaOf = ({ description, owner, tags }: Meta): Meta => ({
 export interface EntityOptions<K extends string> extends Meta {
   /** Column, or columns in order, that identify it. */
   key: K | readonly K[];
-  /** How long table rows, folds, sessions and lifetime values of this entity stay valid; none by default. */
+  /** How long sessions and lifetime values of this entity stay valid; none by default. */
   ttl?: DurationText;
 }
 

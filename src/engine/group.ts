@@ -258,7 +258,8 @@ class GroupBuilder {
       units: [...this.unitKeys.values()],
       retention: Math.max(0, ...frames.map(f => reach(f.plan))) + stream.lateness + SLACK,
       needsBase: frames.some(f => f.plan.kind === 'lifetime' || f.plan.kind === 'session'),
-      hash: sha256(canonicalJson({ means, codes: types.map(t => this.registry.events[`${this.stream}/${t}`]!.code), stream: { ...stream, decode: '' } })).slice(0, 16),
+      // The whole stream's decoding counts: what another event type lets through moves the max that decides lateness here.
+      hash: sha256(canonicalJson({ means, stream })).slice(0, 16),
     };
   }
 }

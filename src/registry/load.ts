@@ -96,7 +96,8 @@ export function compileFailed(found: Problem[]): FabraError {
 function thrown(e: unknown, locate: LoadedModule['locate']): Problem {
   const where = e instanceof Error ? locate(e.stack ?? '') : undefined;
   if (e instanceof FabraError) return { code: e.code, message: e.message, hint: e.hint, where };
-  const text = e instanceof Error ? `${e.name}: ${e.message}` : String(e);
+  // What 'fabra' and 'zod' give has a prefix in the bundle; people never wrote it.
+  const text = (e instanceof Error ? `${e.name}: ${e.message}` : String(e)).replace(/\bhost_(?=\w)/g, '');
   return { code: 'BAD_DEFINITION', message: `the definitions threw ${text}`, hint: 'Fix the line; it runs when features.ts is loaded.', where };
 }
 

@@ -12,6 +12,12 @@ export interface ApplyOptions {
   consent: boolean;
 }
 
+/** Groups (entity/stream) whose state starts anew: one kept window more, and all windows that share its state are computed again. */
+export function rebuilt(applied: Registry, next: Registry): string[] {
+  const old = compileGroups(applied).groups;
+  return [...compileGroups(next).groups.values()].filter(g => old.get(g.id)?.hash !== g.hash).map(g => g.id);
+}
+
 export async function planApply(project: Project, compiled: Compiled): Promise<{ diff: RegistryDiff; next: Registry }> {
   const applied = await project.catalog.applied();
   const next = bumpVersions(applied?.registry ?? null, compiled.registry);

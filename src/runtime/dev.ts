@@ -18,6 +18,9 @@ export interface DevOptions {
   /** Something is wrong and the session goes on. */
   warn(text: string): void;
   onProgress(p: WorkerProgress): void;
+  /** As configured; the worker's own when unset. */
+  batchSize?: number;
+  pollMs?: number;
 }
 
 /** Pause before a worker that failed is started again. */
@@ -33,6 +36,10 @@ export class DevSession {
   /** Counted by workers of this session that have ended. */
   private counted = noCounters();
   private working: Promise<void> = Promise.resolve();
+  /** Definitions that run, and those of the last save. */
+  private runs: Compiled | null = null;
+  private latest: Compiled | null = null;
+  private revision = 0;
 
   constructor(project: Project, options: DevOptions) {
     this.project = project;
@@ -47,14 +54,34 @@ export class DevSession {
   async start(compiled: Compiled): Promise<void> {
     const { changed, revision } = await applyRegistry(this.project, compiled, { newVersion: false, consent: false });
     if (changed) this.options.note(`applied as revision ${revision}`);
+    await this.run(compiled, revision);
+  }
+
+  private async run(compiled: Compiled, revision: number): Promise<void> {
+    this.runs = compiled;
+    this.latest = compiled;
+    this.revision = revision;
     await this.listen(compiled);
     this.work(compiled);
+  }
+
+  /** Another process applied: when that is what the file says now, it runs from here on. Call it now and then. */
+  async follow(): Promise<void> {
+    const applied = await this.project.catalog.applied();
+    if (!applied || applied.revision === this.revision || !this.latest) return;
+    this.revision = applied.revision;
+    const { diff } = await planApply(this.project, this.latest);
+    if (diff.changes.length > 0) return this.options.warn(`revision ${applied.revision} was applied elsewhere and differs from the file`);
+    this.options.note(`revision ${applied.revision} was applied: running it`);
+    await this.halt();
+    await this.run(this.latest, applied.revision);
   }
 
   /** New definitions: live when they are compatible; otherwise what is applied goes on, and the plan is shown. */
   async reload(compiled: Compiled): Promise<void> {
     const { diff } = await planApply(this.project, compiled);
-    if (diff.changes.length === 0) return this.options.note('no changes');
+    this.latest = compiled;
+    if (diff.changes.length === 0 && this.runs?.registry.hash === compiled.registry.hash) return this.options.note('no changes');
     const removed = diff.changes.some(c => c.op === 'remove' && c.kind === 'feature');
     for (const line of renderPlan(diff)) this.options.note(line);
     if (diff.breaking || removed)
@@ -62,8 +89,7 @@ export class DevSession {
     await this.halt();
     const { revision } = await applyRegistry(this.project, compiled, { newVersion: false, consent: false });
     this.options.note(`applied as revision ${revision}`);
-    await this.listen(compiled);
-    this.work(compiled);
+    await this.run(compiled, revision);
   }
 
   private async listen(compiled: Compiled): Promise<void> {
@@ -71,7 +97,8 @@ export class DevSession {
     await server.listen({ host: this.options.host, port: this.port });
     const address = server.server.address();
     if (address && typeof address === 'object') this.port = address.port;
-    this.url = `http://${this.options.host}:${this.port}`;
+    const { host } = this.options;
+    this.url = `http://${host.includes(':') ? `[${host}]` : host}:${this.port}`;
     this.server = server;
   }
 
@@ -86,7 +113,7 @@ export class DevSession {
           this.options.onProgress({ ...p, counters: this.counted });
         };
         try {
-          await runWorker(this.project, compiled, { signal: stop.signal, onProgress });
+          await runWorker(this.project, compiled, { signal: stop.signal, onProgress, batchSize: this.options.batchSize, pollMs: this.options.pollMs });
         } catch (e) {
           const { code, message, hint } = toFabraError(e);
           this.options.warn(`worker: ${code} ${message}${hint ? ` (${hint})` : ''}`);

@@ -53,7 +53,12 @@ class Timings {
     const values = [...this.rows.values()].flatMap(({ labels, counts, sum, n }) => {
       let below = 0;
       const at = (le: number | string, value: number) => ({ labels: { le, ...labels }, value, metricName: `${this.name}_bucket` });
-      return [...this.buckets.map((le, i) => at(le, (below += counts[i]!))), at('+Inf', n), { labels, value: sum, metricName: `${this.name}_sum` }, { labels, value: n, metricName: `${this.name}_count` }];
+      return [
+        ...this.buckets.map((le, i) => at(le, (below += counts[i]!))),
+        at('+Inf', n),
+        { labels, value: sum, metricName: `${this.name}_sum` },
+        { labels, value: n, metricName: `${this.name}_count` },
+      ];
     });
     return { name: this.name, help: this.help, type: 'histogram', aggregator: 'sum', values };
   }

@@ -8,8 +8,9 @@ import { FabraError, toFabraError } from '../lib/errors.ts';
 import { toJson } from '../lib/json.ts';
 import { didYouMean, MAX_KEY_BYTES, suggest } from '../lib/text.ts';
 import { iso, readInstant } from '../lib/time.ts';
-import type { EventBus, NewRecord } from '../ports/event-bus.ts';
+import type { NewRecord } from '../ports/event-bus.ts';
 import type { EventPlan, Registry, StreamPlan } from '../registry/types.ts';
+import { Appender } from './appender.ts';
 import type { Compiled, Project } from './project.ts';
 
 export interface PublishInput {
@@ -29,8 +30,6 @@ export type LineResult = PublishResult & { line: number };
 type Fields = Record<string, unknown>;
 
 const ENVELOPE = ['event_type', 'event_id', 'entity_id', 'timestamp', 'payload'];
-/** Events that wait for the disk; more than this and the sender is told to slow down. */
-const MOST_WAITING = 100_000;
 
 /** A declared event and what its sender may leave out. */
 interface Target {
@@ -163,8 +162,13 @@ export class Publisher {
     const exact = this.targets.get(type);
     if (exact) return exact;
     const ids = this.byType.get(type);
-    if (!ids) throw new FabraError('UNKNOWN_EVENT', `there is no event ${JSON.stringify(type)}`, { path: 'event_type', hint: suggest(type, type.includes('/') ? this.targets.keys() : this.byType.keys()) });
-    if (ids.length > 1) throw new FabraError('NAME_COLLISION', `${ids.length} streams have an event '${type}'`, { path: 'event_type', hint: `Name the stream too: ${ids.join(' or ')}.` });
+    if (!ids)
+      throw new FabraError('UNKNOWN_EVENT', `there is no event ${JSON.stringify(type)}`, {
+        path: 'event_type',
+        hint: suggest(type, type.includes('/') ? this.targets.keys() : this.byType.keys()),
+      });
+    if (ids.length > 1)
+      throw new FabraError('NAME_COLLISION', `${ids.length} streams have an event '${type}'`, { path: 'event_type', hint: `Name the stream too: ${ids.join(' or ')}.` });
     return this.targets.get(ids[0]!)!;
   }
 }
@@ -212,11 +216,15 @@ function shape(t: Target, given: Fields, stated: string | undefined, now: number
   };
   const { plan } = t;
   const type = take('event_type', plan.type);
-  if (stated !== undefined && type !== undefined && type !== t.event.type && type !== t.id) throw bad(`the event says that it is ${JSON.stringify(type)}, not ${t.event.type}`, { path: 'event_type', hint: 'Leave event_type out, or send it to its own address.' });
+  if (stated !== undefined && type !== undefined && type !== t.event.type && type !== t.id)
+    throw bad(`the event says that it is ${JSON.stringify(type)}, not ${t.event.type}`, { path: 'event_type', hint: 'Leave event_type out, or send it to its own address.' });
   if (plan.type !== null) assign(flat, plan.type, t.event.type);
   const time = take('timestamp', plan.time);
   if (time !== undefined && readInstant(time) === null)
-    throw bad(`timestamp ${JSON.stringify(time)} is not an instant`, { path: enveloped || plan.time in given === false ? 'timestamp' : plan.time, hint: "Write ISO 8601 ('2025-01-15T12:05:00Z') or epoch milliseconds." });
+    throw bad(`timestamp ${JSON.stringify(time)} is not an instant`, {
+      path: enveloped || plan.time in given === false ? 'timestamp' : plan.time,
+      hint: "Write ISO 8601 ('2025-01-15T12:05:00Z') or epoch milliseconds.",
+    });
   assign(flat, plan.time, time ?? iso(now));
   shaped.id = giveId(t, flat, take('event_id', 'column' in plan.id ? plan.id.column : null));
   fillKey(t, flat, take('entity_id', null), shaped.prefix);
@@ -226,23 +234,33 @@ function shape(t: Target, given: Fields, stated: string | undefined, now: number
 
 function checkEnvelope(t: Target, given: Fields): void {
   const { payload } = given;
-  if (payload === null || typeof payload !== 'object' || Array.isArray(payload)) throw bad('payload is not a JSON object', { path: 'payload', hint: `Its fields are: ${[...t.fields].join(', ')}.` });
+  if (payload === null || typeof payload !== 'object' || Array.isArray(payload))
+    throw bad('payload is not a JSON object', { path: 'payload', hint: `Its fields are: ${[...t.fields].join(', ')}.` });
   const known = [...ENVELOPE, t.plan.type, t.plan.time, 'column' in t.plan.id ? t.plan.id.column : null].filter(c => c !== null);
   for (const name of Object.keys(given)) {
     if (known.includes(name)) continue;
     const near = didYouMean(name, ENVELOPE);
-    throw bad(`beside payload there is no ${JSON.stringify(name)}`, { path: name, hint: near ? `Did you mean: ${near}?` : `There are: ${ENVELOPE.join(', ')}; fields of the event go into payload.` });
+    throw bad(`beside payload there is no ${JSON.stringify(name)}`, {
+      path: name,
+      hint: near ? `Did you mean: ${near}?` : `There are: ${ENVELOPE.join(', ')}; fields of the event go into payload.`,
+    });
   }
 }
 
 /** Puts the client's id, or a new one, where the stream reads it; returns what goes beside the bytes. */
 function giveId(t: Target, flat: Fields, value: unknown): string | null {
-  const usable = value === undefined || (typeof value === 'string' && value !== '' && value.isWellFormed() && Buffer.byteLength(value) <= MAX_KEY_BYTES) || (typeof value === 'number' && Number.isSafeInteger(value));
-  if (!usable) throw bad(`event_id ${JSON.stringify(value)} is no id`, { path: 'event_id', hint: `An id is a text of at most ${MAX_KEY_BYTES} bytes or a whole number; leave it out to get one.` });
+  const usable =
+    value === undefined ||
+    (typeof value === 'string' && value !== '' && value.isWellFormed() && Buffer.byteLength(value) <= MAX_KEY_BYTES) ||
+    (typeof value === 'number' && Number.isSafeInteger(value));
+  if (!usable)
+    throw bad(`event_id ${JSON.stringify(value)} is no id`, {
+      path: 'event_id',
+      hint: `An id is a text of at most ${MAX_KEY_BYTES} bytes or a whole number; leave it out to get one.`,
+    });
   const { id } = t.plan;
   if ('column' in id) assign(flat, id.column, value ?? randomUUID());
-  if ('hashOf' in id && value !== undefined)
-    throw bad(`events of ${t.plan.name} get their id from ${id.hashOf.join(', ')}`, { path: 'event_id', hint: 'Leave event_id out.' });
+  if ('hashOf' in id && value !== undefined) throw bad(`events of ${t.plan.name} get their id from ${id.hashOf.join(', ')}`, { path: 'event_id', hint: 'Leave event_id out.' });
   return 'position' in id && value !== undefined ? String(value) : null;
 }
 
@@ -258,10 +276,15 @@ function fillKey(t: Target, flat: Fields, value: unknown, prefix: string): void 
   const [one, ...more] = required.length > 0 ? required : missing;
   if (!one) {
     const names = t.single.map(s => s.column);
-    throw bad(`entity_id ${JSON.stringify(value)} is none of the keys in the payload`, { path: 'entity_id', hint: names.length > 0 ? `The payload already says ${names.join(', ')}: leave entity_id out.` : `${t.event.type} feeds no entity with a single key: write its columns into the payload.` });
+    throw bad(`entity_id ${JSON.stringify(value)} is none of the keys in the payload`, {
+      path: 'entity_id',
+      hint:
+        names.length > 0
+          ? `The payload already says ${names.join(', ')}: leave entity_id out.`
+          : `${t.event.type} feeds no entity with a single key: write its columns into the payload.`,
+    });
   }
-  if (more.length > 0)
-    throw bad(`entity_id may be ${[one, ...more].map(s => s.column).join(' or ')}`, { path: 'entity_id', hint: `Write ${prefix}${one.column} instead.` });
+  if (more.length > 0) throw bad(`entity_id may be ${[one, ...more].map(s => s.column).join(' or ')}`, { path: 'entity_id', hint: `Write ${prefix}${one.column} instead.` });
   if (one.numeric && !Number.isSafeInteger(Number(text))) throw bad(`${one.column} is a number, entity_id ${JSON.stringify(value)} is not`, { path: 'entity_id' });
   assign(flat, one.column, one.numeric ? Number(text) : text);
 }
@@ -301,75 +324,24 @@ function textOf(flat: Fields): string {
 function rejected(t: Target, { flat, prefix }: Shaped, reason: string): FabraError {
   const column = /^([^\s:]+): /.exec(reason)?.[1];
   const missing = column !== undefined && (pick(flat, column) ?? null) === null;
-  if (missing && t.single.some(s => s.column === column)) return bad(`${t.event.type} needs ${column}`, { path: prefix + column, hint: `Put ${column} into the ${prefix ? 'payload' : 'event'}, or give entity_id.` });
-  const near = missing ? didYouMean(column, Object.keys(flat).filter(k => !t.fields.has(k))) : undefined;
-  return bad(`${t.event.type}: ${reason}`, { path: column && prefix + column, hint: near ? `Is ${near} meant to be ${column}?` : `Its fields are: ${t.event.input.map(c => (c.nullable ? `${c.name}?` : c.name)).join(', ')}.` });
+  if (missing && t.single.some(s => s.column === column))
+    return bad(`${t.event.type} needs ${column}`, { path: prefix + column, hint: `Put ${column} into the ${prefix ? 'payload' : 'event'}, or give entity_id.` });
+  const near = missing
+    ? didYouMean(
+        column,
+        Object.keys(flat).filter(k => !t.fields.has(k)),
+      )
+    : undefined;
+  return bad(`${t.event.type}: ${reason}`, {
+    path: column && prefix + column,
+    hint: near ? `Is ${near} meant to be ${column}?` : `Its fields are: ${t.event.input.map(c => (c.nullable ? `${c.name}?` : c.name)).join(', ')}.`,
+  });
 }
 
 function keyless(t: Target, { prefix }: Shaped): FabraError {
   const names = t.keys.map(k => k.join(' with '));
-  return bad(`${t.event.type} says no entity: ${names.join(', ')} missing or empty`, { path: prefix + t.keys[0]![0], hint: t.single.length > 0 ? 'Put the key into the payload, or give entity_id.' : 'Put the key into the payload.' });
-}
-
-interface Waiting {
-  stream: string;
-  records: NewRecord[];
-  resolve(at: { partition: number; first: number }): void;
-  reject(e: unknown): void;
-}
-
-/** Requests that come while the disk is busy share one append and one flush. */
-class Appender {
-  private readonly bus: EventBus;
-  private readonly now: () => number;
-  private waiting: Waiting[] = [];
-  private events = 0;
-  private running: Promise<void> | null = null;
-
-  constructor({ bus, clock }: Pick<Project, 'bus' | 'clock'>) {
-    this.bus = bus;
-    this.now = () => clock.now();
-  }
-
-  append(stream: string, records: NewRecord[]): Promise<{ partition: number; first: number }> {
-    if (this.events + records.length > MOST_WAITING && this.events > 0)
-      throw new FabraError('OVERLOADED', `${this.events} events wait for the disk`, { hint: 'Send again a little later, or fewer at once.', retry: true });
-    this.events += records.length;
-    return new Promise((resolve, reject) => {
-      this.waiting.push({ stream, records, resolve, reject });
-      this.running ??= this.run();
-    });
-  }
-
-  async drain(): Promise<void> {
-    while (this.running) await this.running;
-  }
-
-  private async run(): Promise<void> {
-    // All requests that were read in this turn of the event loop come along.
-    await new Promise(setImmediate);
-    while (this.waiting.length > 0) {
-      const batch = this.waiting;
-      this.waiting = [];
-      const byStream = new Map<string, Waiting[]>();
-      for (const w of batch) byStream.set(w.stream, [...(byStream.get(w.stream) ?? []), w]);
-      await Promise.all([...byStream].map(([stream, list]) => this.write(stream, list)));
-      for (const w of batch) this.events -= w.records.length;
-    }
-    this.running = null;
-  }
-
-  private async write(stream: string, list: Waiting[]): Promise<void> {
-    try {
-      const { partition, first } = await this.bus.append(stream, list.length === 1 ? list[0]!.records : list.flatMap(w => w.records), this.now());
-      await this.bus.flushed();
-      let at = first;
-      for (const w of list) {
-        w.resolve({ partition, first: at });
-        at += w.records.length;
-      }
-    } catch (e) {
-      for (const w of list) w.reject(e);
-    }
-  }
+  return bad(`${t.event.type} says no entity: ${names.join(', ')} missing or empty`, {
+    path: prefix + t.keys[0]![0],
+    hint: t.single.length > 0 ? 'Put the key into the payload, or give entity_id.' : 'Put the key into the payload.',
+  });
 }

@@ -166,18 +166,15 @@ class WorkerRun {
     if (together.length < behind.length) await this.catchUp(lane);
   }
 
-  /** The log from history, then from the bus where history ends. */
+  /**
+   * The log from history as far as it goes, then from the bus. History first, because a re-decoded history knows nothing of
+   * events that were rejected by older rules; state must not know more.
+   */
   private async *replayLog(stream: string, from: number, to: number) {
     const { bus, history } = this.project;
-    const { start } = await bus.bounds(stream, 0);
-    let at = from;
-    if (at < start) {
-      for await (const batch of history.scan(stream, 0, at, start)) {
-        yield batch;
-      }
-      at = start;
-    }
-    while (at < to) {
+    const kept = Math.min(to, (await history.mark(stream, 0)).next);
+    if (from < kept) yield* history.scan(stream, 0, from, kept);
+    for (let at = Math.max(from, kept); at < to; ) {
       const records = await bus.poll(stream, 0, at, Math.min(BIG_BATCH, to - at));
       if (records.length === 0) return;
       yield records;

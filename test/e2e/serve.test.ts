@@ -47,7 +47,8 @@ async function serve(env: Record<string, string> = {}): Promise<Serving> {
   return { url, ended, kill: signal => void child.kill(signal) };
 }
 
-const post = (url: string, body: unknown, type = 'application/json'): Promise<Response> => fetch(url, { method: 'POST', headers: { 'content-type': type }, body: typeof body === 'string' ? body : JSON.stringify(body) });
+const post = (url: string, body: unknown, type = 'application/json'): Promise<Response> =>
+  fetch(url, { method: 'POST', headers: { 'content-type': type }, body: typeof body === 'string' ? body : JSON.stringify(body) });
 const viewsOf = async (user: string): Promise<unknown> => {
   const got = await fabra(['get', 'user', user, '--features', 'user_views_5m', '--json'], { cwd: dir });
   return got.json<{ features: Record<string, { value: unknown }> }>().features.user_views_5m!.value;
@@ -56,7 +57,14 @@ const viewsOf = async (user: string): Promise<unknown> => {
 describe('fabra serve', () => {
   it('202 means that another process finds it, though the server was killed', async () => {
     const server = await serve();
-    const sent = Promise.allSettled(Array.from({ length: 200 }, (_, i) => post(`${server.url}/ingest/page_view`, { event_id: `k${i}`, entity_id: 'killed', payload: view }).then(async r => ({ status: r.status, id: ((await r.json()) as { event_id: string }).event_id }))));
+    const sent = Promise.allSettled(
+      Array.from({ length: 200 }, (_, i) =>
+        post(`${server.url}/ingest/page_view`, { event_id: `k${i}`, entity_id: 'killed', payload: view }).then(async r => ({
+          status: r.status,
+          id: ((await r.json()) as { event_id: string }).event_id,
+        })),
+      ),
+    );
     // At a moment when some are answered and some are not.
     await new Promise(r => setTimeout(r, 60));
     server.kill('SIGKILL');
@@ -81,7 +89,12 @@ describe('fabra serve', () => {
 
   it('serves what a worker beside it applies', async () => {
     const server = await serve();
-    const lines = [{ event_type: 'page_view', entity_id: 'beside', payload: view }, { event_type: 'page_view', user_id: 'beside', ...view, session_id: 's2' }].map(e => JSON.stringify(e)).join('\n');
+    const lines = [
+      { event_type: 'page_view', entity_id: 'beside', payload: view },
+      { event_type: 'page_view', user_id: 'beside', ...view, session_id: 's2' },
+    ]
+      .map(e => JSON.stringify(e))
+      .join('\n');
     expect((await post(`${server.url}/v1/events`, lines, 'application/x-ndjson')).status).toBe(200);
     expect(await fabra(['worker', '--until-idle', '--json'], { cwd: dir })).toMatchObject({ code: 0 });
     const answer = (await (await post(`${server.url}/v1/features`, { entities: { user_id: ['beside', 'nobody'] }, features: ['user_views_5m'] })).json()) as { results: unknown[] };
@@ -120,10 +133,20 @@ describe('fabra publish', () => {
   }, 60_000);
 
   it('a file of them, the good ones beside the bad', async () => {
-    writeFileSync(join(dir, 'e.ndjson'), [JSON.stringify({ event_type: 'page_view', entity_id: 'file', payload: view }), 'nope', JSON.stringify({ event_type: 'page_view' })].join('\n'));
+    writeFileSync(
+      join(dir, 'e.ndjson'),
+      [JSON.stringify({ event_type: 'page_view', entity_id: 'file', payload: view }), 'nope', JSON.stringify({ event_type: 'page_view' })].join('\n'),
+    );
     const ran = await fabra(['publish', '--file', 'e.ndjson', '--json'], { cwd: dir });
     expect(ran.code).toBe(2);
-    expect(ran.json()).toMatchObject({ published: 1, rejected: 2, errors: [{ line: 2, code: 'BAD_EVENT' }, { line: 3, code: 'BAD_EVENT' }] });
+    expect(ran.json()).toMatchObject({
+      published: 1,
+      rejected: 2,
+      errors: [
+        { line: 2, code: 'BAD_EVENT' },
+        { line: 3, code: 'BAD_EVENT' },
+      ],
+    });
     const missing = await fabra(['publish', '--file', 'none.ndjson', '--json'], { cwd: dir });
     expect(missing.code).toBe(2);
     expect(missing.json()).toMatchObject({ error: { code: 'FILE_NOT_FOUND' } });

@@ -37,6 +37,20 @@ async function get(project: TestProject, dir: string, feature: string, at: numbe
   return (await new FeatureReader(project, registry, code).read({ features: [feature], rows: [{ user_id: 'u1' }], at })).cells[0]![0]!;
 }
 
+/** Edits features.ts and applies it as a new version. */
+async function edit(project: TestProject, dir: string, from: string, to: string): Promise<void> {
+  writeFileSync(join(dir, 'features.ts'), readFileSync(join(dir, 'features.ts'), 'utf8').replace(from, to));
+  await applyRegistry(project, await compileAt(dir), { newVersion: true, consent: false });
+}
+async function offline(project: TestProject, dir: string, at: number): Promise<unknown> {
+  const compiled = await compileAt(dir);
+  const view = await project.history.open(compiled);
+  const features = Object.values(compiled.registry.features).filter(f => f.kind === 'window');
+  const cells = await view.ask(features, { at: [at], keys: { user: [['u1']] } }, true);
+  await view.close();
+  return cells[0]![0]!.value;
+}
+
 describe('apply', () => {
   it('S45: a malformed event between two good ones costs only itself', async () => {
     const { dir, project } = await start(source("count(view).over('5m')"));
@@ -119,6 +133,29 @@ describe('apply', () => {
     const late = await project.history.open(compiled);
     expect(await ask(late)).toBe(2.8);
     await late.close();
+    await project.close();
+  });
+
+  it('a changed rule of the schema (a range) is computed anew, on both sides', async () => {
+    const { dir, project } = await start(source("sum(view, 'cost').over('1h')"));
+    await project.bus.append('clicks', [line('a', 0, { cost: 60 }), line('b', 1), line('c', 2, { cost: 3 })], T0);
+    await work(project, dir);
+    expect((await get(project, dir, 'user.views', T0 + 5000)).value).toBe(64.5);
+    await edit(project, dir, 'nonnegative()', 'nonnegative().max(50)');
+    await work(project, dir);
+    expect((await get(project, dir, 'user.views', T0 + 5000)).value).toBe(4.5);
+    expect(await offline(project, dir, T0 + 5000)).toBe(4.5);
+    await project.close();
+  });
+
+  it('an event rejected by older rules stays out of state and history alike', async () => {
+    const { dir, project } = await start(source("count(view).over('1h')"));
+    await project.bus.append('clicks', [line('a', 0), line('b', 1, { cost: -1 }), line('c', 2)], T0);
+    expect(await work(project, dir)).toMatchObject({ applied: 2, rejected: 1 });
+    await edit(project, dir, '.nonnegative()', '');
+    await work(project, dir);
+    expect((await get(project, dir, 'user.views', T0 + 5000)).value).toBe(2);
+    expect(await offline(project, dir, T0 + 5000)).toBe(2);
     await project.close();
   });
 

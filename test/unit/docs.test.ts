@@ -71,7 +71,7 @@ describe('definitions', () => {
   const values = [...read('src/index.ts').matchAll(/^export \{([^}]+)\}/gm)]
     .flatMap(m => m[1]!.split(','))
     .map(n => n.trim())
-    .filter(n => !n.startsWith('type ') && n !== 'FabraError');
+    .filter(n => n !== '' && !n.startsWith('type ') && n !== 'FabraError');
   const HEAD = `import { ${values.join(', ')} } from 'fabra';\nimport { z } from 'zod';`;
 
   /** Blocks of a page in order; one that begins with an import begins another file. */

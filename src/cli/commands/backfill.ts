@@ -17,6 +17,7 @@ export const run: Run = call =>
       const summary = await runWorker(project, compiled, {
         untilIdle: true,
         signal,
+        batchSize: project.config.workerBatchSize ?? undefined,
         onProgress: p => progress.update(p.counters.read, p.counters.read + p.lag),
         onBackfill: (done, total) => progress.update(done, total),
       });

@@ -16,16 +16,23 @@ import type { OpenedProject } from '../wire.ts';
 
 const DRAW_MS = 200;
 const LINE_MS = 5_000;
+/** How often to look for a registry that another process applied. */
+const FOLLOW_MS = 1_000;
 
 export const run: Run = call =>
   withCompiled(call, async (project, compiled) => {
     const { flags, out, signal } = call;
     const host = (flags.host as string | undefined) ?? '127.0.0.1';
     checkHost(host, project.config.apiKey);
+    const port = (flags.port as number | undefined) ?? 8080;
+    if (port > 65_535) throw new FabraError('BAD_FLAG', `--port ${port} is no port`, { hint: 'Ports go up to 65535; 0 lets the system pick one.' });
+    const { workerBatchSize, workerPollInterval, origins } = project.config;
     const screen = await Screen.open(out, project, Object.keys(compiled.registry.features).length);
     const session = new DevSession(project, {
       host,
-      port: (flags.port as number | undefined) ?? 8080,
+      port,
+      batchSize: workerBatchSize ?? undefined,
+      pollMs: origins.workerPollInterval === 'default' ? undefined : workerPollInterval * 1000,
       apiKey: project.config.apiKey,
       note: text => screen.note(text, false),
       warn: text => screen.note(text, true),
@@ -34,6 +41,7 @@ export const run: Run = call =>
     try {
       await session.start(compiled);
       screen.serving(session.url);
+      if (out.json) out.answer({ url: session.url, pid: process.pid }, () => []);
       const watcher = await watch(project, compiled as Compiled & { files: string[] }, session, screen);
       await new Promise<void>(resolve => (signal.aborted ? resolve() : signal.addEventListener('abort', () => resolve(), { once: true })));
       await watcher.close();
@@ -41,7 +49,7 @@ export const run: Run = call =>
       await session.stop();
       screen.end();
     }
-    out.answer({ url: session.url, ...screen.view.counters }, () => ['stopped']);
+    out.note('stopped');
     return 0;
   });
 
@@ -64,8 +72,13 @@ async function watch(project: OpenedProject, first: { files: string[] }, session
   watcher.on('all', () => {
     turn = turn.then(reload);
   });
+  // In the same line as saves: a restart never runs beside another.
+  const looking = setInterval(() => {
+    turn = turn.then(() => session.follow()).catch(e => screen.note(toFabraError(e).message, true));
+  }, FOLLOW_MS);
   return {
     close: async () => {
+      clearInterval(looking);
       await watcher.close();
       await turn;
     },

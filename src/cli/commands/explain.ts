@@ -5,7 +5,7 @@ import { toJson } from '../../lib/json.ts';
 import { parseKey, showKey } from '../../lib/text.ts';
 import { iso } from '../../lib/time.ts';
 import { type ExplainedEvent, type Explanation, explain } from '../../runtime/explain/index.ts';
-import { withCompiled } from '../open.ts';
+import { readCompiled } from '../open.ts';
 import { clip, columns, plural } from '../output.ts';
 import { entityOf, featureId } from '../select.ts';
 import type { Run } from '../spec.ts';
@@ -15,7 +15,7 @@ const WIDTH = 80;
 const SHOWN = 20;
 
 export const run: Run = call =>
-  withCompiled(call, async (project, compiled) => {
+  readCompiled(call, async (project, compiled) => {
     const { args, flags, out } = call;
     const { registry } = compiled;
     const entity = entityOf(registry, args[0]!);

@@ -8,7 +8,7 @@ import { iso } from '../../lib/time.ts';
 import type { Registry } from '../../registry/types.ts';
 import { FeatureReader } from '../../runtime/reader.ts';
 import { clip, columns } from '../output.ts';
-import { servable, withCompiled } from '../open.ts';
+import { servable, readCompiled } from '../open.ts';
 import { chosenFeatures, entityOf } from '../select.ts';
 import type { Invocation, Run } from '../spec.ts';
 import type { OpenedProject } from '../wire.ts';
@@ -17,7 +17,7 @@ const DAY = 86_400_000;
 const MAX_VALUE = 40;
 
 export const run: Run = call =>
-  withCompiled(call, async (project, compiled) => {
+  readCompiled(call, async (project, compiled) => {
     const { args, common, flags, out } = call;
     const { registry, code } = await servable(project, compiled);
     const entity = entityOf(registry, args[0]!);

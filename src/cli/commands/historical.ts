@@ -2,14 +2,14 @@
 import path from 'node:path';
 import { FabraError } from '../../lib/errors.ts';
 import { runHistorical } from '../../runtime/historian/index.ts';
-import { withCompiled } from '../open.ts';
+import { readCompiled } from '../open.ts';
 import { grouped, plural } from '../output.ts';
 import { openProgress } from '../progress/index.ts';
 import { chosenFeatures } from '../select.ts';
 import type { Run } from '../spec.ts';
 
 export const run: Run = call =>
-  withCompiled(call, async (project, compiled) => {
+  readCompiled(call, async (project, compiled) => {
     const { common, cwd, flags, out, signal } = call;
     const features = chosenFeatures(compiled.registry, common);
     if (!features) throw new FabraError('BAD_FLAG', 'which features?', { hint: 'Name them: --features user_views_5m,user_cr_24h, or --service ranking' });

@@ -45,7 +45,8 @@ export const run: Run = async ({ args, flags, common, cwd, out }) => {
 
 function next(t: Target): string[] {
   const cd = t.shown === '.' ? [] : [`cd ${t.shown}`];
-  return [...cd, 'fabra apply', ...(t.template === 'clickstream' ? [`fabra replay ${SAMPLE}`, 'fabra worker --until-idle', 'fabra parity'] : [])];
+  const sample = t.template === 'clickstream' ? SAMPLE : 'data/events.ndjson';
+  return [...cd, 'fabra apply', `fabra replay ${sample}`, 'fabra worker --until-idle', 'fabra parity'];
 }
 
 async function checkTemplate(name: string): Promise<void> {

@@ -6,7 +6,7 @@ import { parseKey } from '../../lib/text.ts';
 import type { Compiled } from '../../runtime/project.ts';
 import { type ParityOptions, type ParityReport, runParity } from '../../runtime/parity/index.ts';
 import { parityFiles, parityJson, parityText, worstLines } from '../../runtime/parity/report.ts';
-import { withCompiled } from '../open.ts';
+import { readCompiled } from '../open.ts';
 import { columns, grouped } from '../output.ts';
 import { openProgress } from '../progress/index.ts';
 import { chosenFeatures, entityOf } from '../select.ts';
@@ -16,7 +16,7 @@ import { type OpenedProject, openStores } from '../wire.ts';
 const REPORTS = 'artifacts/reports';
 
 export const run: Run = call =>
-  withCompiled(call, async (project, compiled) => {
+  readCompiled(call, async (project, compiled) => {
     const { flags, out } = call;
     const report = await compare(call, project, compiled);
     const dir = path.resolve(project.dir, (flags.report as string | undefined) ?? REPORTS);

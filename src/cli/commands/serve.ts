@@ -3,13 +3,17 @@ import type { AddressInfo } from 'node:net';
 import { FabraError } from '../../lib/errors.ts';
 import { jsonLogger } from '../../lib/log.ts';
 import { checkHost } from '../../runtime/server/auth.ts';
-import { createServer } from '../../runtime/server/index.ts';
+import { compileProject } from '../../registry/compile.ts';
+import type { Compiled } from '../../runtime/project.ts';
+import { createServer, followApplied } from '../../runtime/server/index.ts';
 import { withCompiled } from '../open.ts';
 import { plural } from '../output.ts';
 import type { Run } from '../spec.ts';
 
 const DEFAULT_HOST = '127.0.0.1';
 const DEFAULT_PORT = 8080;
+/** How often to look for a newly applied registry. */
+const FOLLOW_MS = 1_000;
 
 export const run: Run = call =>
   withCompiled(call, async (opened, compiled) => {
@@ -31,16 +35,16 @@ export const run: Run = call =>
         `serving ${plural(features, 'feature')} at ${url}`,
       ]);
       out.note(apiKey === null ? 'open to this machine alone, without a key' : 'every route but /healthz and /readyz needs the API key', `try: curl ${url}/readyz`);
-      await stopped(signal);
+      const { features: file, dir } = opened.config;
+      await followApplied(app, async () => (await compileProject(file, dir)) as unknown as Compiled, {
+        everyMs: FOLLOW_MS,
+        signal,
+        onChange: revision => out.note(`revision ${revision} is applied: serving it`),
+        onProblem: text => out.note(`! ${text}`),
+      });
     } finally {
       // Answers what is in flight, then closes.
       await app.close();
     }
     return 0;
-  });
-
-const stopped = (signal: AbortSignal): Promise<void> =>
-  new Promise(resolve => {
-    if (signal.aborted) return resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
   });

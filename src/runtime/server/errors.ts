@@ -13,7 +13,12 @@ interface Known {
 
 /** What the framework refuses by itself. */
 const KNOWN: Record<string, Known> = {
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: { code: 'BAD_REQUEST', message: 'this content type is not read here', hint: 'Send content-type: application/json (application/x-ndjson to /v1/events).', status: 415 },
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: {
+    code: 'BAD_REQUEST',
+    message: 'this content type is not read here',
+    hint: 'Send content-type: application/json (application/x-ndjson to /v1/events).',
+    status: 415,
+  },
   FST_ERR_CTP_EMPTY_TYPE: { code: 'BAD_REQUEST', message: 'the request has no content type', hint: 'Send content-type: application/json.', status: 415 },
   FST_ERR_CTP_BODY_TOO_LARGE: { code: 'TOO_LARGE', message: 'the body is too large', hint: 'Send it in several requests.' },
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: { code: 'BAD_REQUEST', message: 'the body is not as long as content-length says', hint: 'Send it again.' },
@@ -64,7 +69,10 @@ export function unmatched(request: FastifyRequest, reply: FastifyReply, routes: 
     const error = new FabraError('BAD_REQUEST', `${path} does not take ${request.method}`, { hint: `Use ${methods.join(' or ')}.` });
     return reply.code(405).header('allow', methods.join(', ')).type('application/json; charset=utf-8').send(errorBody(error));
   }
-  const near = didYouMean(path, routes.map(r => r.url));
+  const near = didYouMean(
+    path,
+    routes.map(r => r.url),
+  );
   const error = new FabraError('NOT_FOUND', `there is nothing at ${path}`, { hint: near ? `Did you mean: ${near}?` : 'GET /openapi.json lists what there is.' });
   return reply.code(404).type('application/json; charset=utf-8').send(errorBody(error));
 }

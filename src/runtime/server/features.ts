@@ -10,16 +10,16 @@ import type { Selection } from './names.ts';
 import { checkTogether, instantOf, keyText, parseFeatures } from './request.ts';
 
 export function featureRoutes(app: FastifyInstance, parts: ServerParts): void {
-  const { names, project, limits } = parts;
+  // `parts` is looked at per request: a newly applied registry replaces them.
   app.post('/v1/features', async (request, reply) => {
-    const asked = parseFeatures(request.body, names, project.clock.now(), limits);
+    const asked = parseFeatures(request.body, parts.names, parts.project.clock.now(), parts.limits);
     const { selection, rows, at } = asked;
     const { cells, position } = await timedRead(parts, selection, rows, at, asked.request);
     return reply.type(JSON_TYPE).send(columnar(asked, cells, position));
   });
 
   app.get<{ Params: { entity: string } }>('/v1/features/:entity/:key', async (request, reply) => {
-    const entity = names.entity(request.params.entity);
+    const entity = parts.names.entity(request.params.entity);
     const { selection, row, at, key } = parseGet(request, entity, parts);
     const { cells, position } = await timedRead(parts, selection, [row], at, undefined);
     return reply.type(JSON_TYPE).send(single(entity.name, showKey(key), selection, cells[0]!, at, position));
@@ -39,7 +39,8 @@ function parseGet(request: FastifyRequest, entity: EntityPlan, { names, project 
   const known = ['features', 'service', 'as_of', ...[...names.keyColumns].filter(c => !entity.key.includes(c))];
   for (const [name, value] of Object.entries(query)) {
     if (!known.includes(name)) throw new FabraError('BAD_REQUEST', `there is no parameter ${JSON.stringify(name)}`, { path: name, hint: suggest(name, known) });
-    if (Array.isArray(value)) throw new FabraError('BAD_REQUEST', `${name} is given twice`, { path: name, hint: name === 'features' ? 'Separate names by commas: ?features=a,b' : 'Give it once.' });
+    if (Array.isArray(value))
+      throw new FabraError('BAD_REQUEST', `${name} is given twice`, { path: name, hint: name === 'features' ? 'Separate names by commas: ?features=a,b' : 'Give it once.' });
   }
   const { features, service, as_of, ...others } = query as Record<string, string>;
   // The raw path: a comma inside a part of the key is still %2C there.
@@ -50,7 +51,8 @@ function parseGet(request: FastifyRequest, entity: EntityPlan, { names, project 
   const selection = selectionOf(features, service, entity, row, names);
   for (const e of selection.entities) {
     const missing = e.key.find(c => !Object.hasOwn(row, c));
-    if (missing !== undefined) throw new FabraError('BAD_KEY', `these features need the key of ${e.name} too`, { path: missing, hint: `Add ?${missing}=…, or ask by POST /v1/features.` });
+    if (missing !== undefined)
+      throw new FabraError('BAD_KEY', `these features need the key of ${e.name} too`, { path: missing, hint: `Add ?${missing}=…, or ask by POST /v1/features.` });
     if (e.key.length > 1) checkTogether(e.key, row, 0);
   }
   const [need] = selection.required;
@@ -66,6 +68,10 @@ function selectionOf(features: string | undefined, service: string | undefined, 
   if (list.some(n => n === '')) throw new FabraError('BAD_REQUEST', 'features holds an empty name', { path: 'features', hint: 'Separate names by commas: ?features=a,b' });
   const selection = names.list(list);
   const other = selection.plans.find(f => f.entity !== entity.name);
-  if (other) throw new FabraError('BAD_REQUEST', `${other.id} is not a feature of ${entity.name}`, { path: 'features', hint: `Ask at /v1/features/${other.entity}/…, or for several entities by POST /v1/features.` });
+  if (other)
+    throw new FabraError('BAD_REQUEST', `${other.id} is not a feature of ${entity.name}`, {
+      path: 'features',
+      hint: `Ask at /v1/features/${other.entity}/…, or for several entities by POST /v1/features.`,
+    });
   return selection;
 }

@@ -17,7 +17,10 @@ export function healthRoutes(app: FastifyInstance, parts: ServerParts): void {
     const stop = new AbortController();
     try {
       const late = project.clock.sleep(READY_MS, stop.signal).then(() => {
-        throw new FabraError('STORE_FAILED', `the stores did not answer within ${READY_MS} ms`, { hint: 'Check the disk, and that no other process holds the store.', retry: true });
+        throw new FabraError('STORE_FAILED', `the stores did not answer within ${READY_MS} ms`, {
+          hint: 'Check the disk, and that no other process holds the store.',
+          retry: true,
+        });
       });
       late.catch(() => {});
       const applied = await Promise.race([ask(parts), late]);
@@ -30,10 +33,8 @@ export function healthRoutes(app: FastifyInstance, parts: ServerParts): void {
     }
   });
   app.get('/metrics', async (_request, reply) => reply.type(parts.metrics.contentType).send(await parts.metrics.text()));
-  let document: string | undefined;
   app.get('/openapi.json', (_request, reply) => {
-    document ??= JSON.stringify(openApi(parts.compiled.registry));
-    void reply.type(JSON_TYPE).send(document);
+    void reply.type(JSON_TYPE).send(JSON.stringify(openApi(parts.compiled.registry)));
   });
   app.get('/registry', (_request, reply) => {
     const { registry, revision, at } = parts.applied!;
@@ -48,6 +49,6 @@ async function ask({ project, compiled, applied }: ServerParts): Promise<{ regis
     await project.online.streamMark(stream, 0);
     await project.bus.bounds(stream, 0);
   }
-  // A newer registry was applied: this process serves the one it started with, until it is started again.
+  // A newer registry was applied and this process has not taken it over: see followApplied.
   return { registry: compiled.registry.hash, revision: applied!.revision, outdated: now?.revision !== applied!.revision };
 }

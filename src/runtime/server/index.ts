@@ -36,16 +36,7 @@ const NDJSON = /^application\/(x-ndjson|ndjson|jsonl|x-jsonlines)\b/;
  * applied ones.
  */
 export function createServer(project: Project, compiled: Compiled, options: ServerOptions = {}): FastifyInstance {
-  const parts: ServerParts = {
-    project,
-    compiled,
-    names: new Names(compiled.registry, compiled.code),
-    reader: new FeatureReader(project, compiled.registry, compiled.code),
-    publisher: new Publisher(project, compiled),
-    metrics: new ServerMetrics(project, compiled.registry),
-    limits: options.limits ?? LIMITS,
-    applied: null,
-  };
+  const parts: ServerParts = { project, ...made(project, compiled), limits: options.limits ?? LIMITS, applied: null };
   const app = fastify({
     bodyLimit: options.bodyLimit ?? BODY_LIMIT,
     forceCloseConnections: 'idle',
@@ -74,6 +65,7 @@ export function createServer(project: Project, compiled: Compiled, options: Serv
   app.addHook('onReady', async () => {
     parts.applied = await requireApplied(project, compiled);
   });
+  running.set(app, parts);
   closing(app, parts);
   healthRoutes(app, parts);
   featureRoutes(app, parts);
@@ -81,8 +73,50 @@ export function createServer(project: Project, compiled: Compiled, options: Serv
   return app;
 }
 
+/** What is made from one set of definitions. */
+const made = (project: Project, compiled: Compiled) => ({
+  compiled,
+  names: new Names(compiled.registry, compiled.code),
+  reader: new FeatureReader(project, compiled.registry, compiled.code),
+  publisher: new Publisher(project, compiled),
+  metrics: new ServerMetrics(project, compiled.registry),
+});
+
+/** Parts by server, for {@link followApplied}. */
+const running = new WeakMap<FastifyInstance, ServerParts>();
+
+/**
+ * Takes over what is applied while the server runs: definitions are compiled again and replace the old ones between two
+ * requests. Looks every `everyMs` until the signal aborts; definitions on disk that are not the applied ones are reported once.
+ */
+export async function followApplied(
+  app: FastifyInstance,
+  compile: () => Promise<Compiled>,
+  options: { everyMs: number; signal: AbortSignal; onChange(revision: number): void; onProblem(text: string): void },
+): Promise<void> {
+  const parts = running.get(app)!;
+  const { project } = parts;
+  let reported = parts.applied?.revision;
+  while (!options.signal.aborted) {
+    await project.clock.sleep(options.everyMs, options.signal);
+    const applied = await project.catalog.applied().catch(() => null);
+    if (!applied || applied.revision === parts.applied?.revision || applied.revision === reported) continue;
+    try {
+      const compiled = await compile();
+      parts.applied = await requireApplied(project, compiled);
+      const old = parts.publisher;
+      Object.assign(parts, made(project, compiled));
+      options.onChange(applied.revision);
+      await old.drain();
+    } catch (e) {
+      reported = applied.revision;
+      options.onProblem(`revision ${applied.revision} is applied and not taken over: ${e instanceof Error ? e.message : String(e)}`);
+    }
+  }
+}
+
 /** In-flight requests are answered, connections end with their answer, and what was taken is on disk. */
-function closing(app: FastifyInstance, { publisher }: ServerParts): void {
+function closing(app: FastifyInstance, parts: ServerParts): void {
   app.addHook('preClose', done => {
     // A connection whose answer was still to come when closing began turns idle later: else it would be waited for, a minute and more.
     const sweep = setInterval(() => app.server.closeIdleConnections(), SWEEP_MS);
@@ -90,7 +124,7 @@ function closing(app: FastifyInstance, { publisher }: ServerParts): void {
     if (!app.server.listening) clearInterval(sweep);
     done();
   });
-  app.addHook('onClose', () => publisher.drain());
+  app.addHook('onClose', () => parts.publisher.drain());
 }
 
 /** @throws FabraError NOT_APPLIED. */

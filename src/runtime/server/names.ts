@@ -64,7 +64,8 @@ export class Names {
     let known = this.services.get(name);
     if (known) return known;
     const plan = Object.hasOwn(this.registry.services, name) ? this.registry.services[name] : undefined;
-    if (!plan) throw new FabraError('UNKNOWN_SERVICE', `there is no service ${JSON.stringify(name)}`, { path: 'service', hint: suggest(name, Object.keys(this.registry.services)) });
+    if (!plan)
+      throw new FabraError('UNKNOWN_SERVICE', `there is no service ${JSON.stringify(name)}`, { path: 'service', hint: suggest(name, Object.keys(this.registry.services)) });
     known = this.select(
       plan.features,
       plan.features.map(id => this.registry.features[id]!.name),
@@ -103,7 +104,10 @@ export class Names {
     const ids = this.short.get(name);
     if (!ids) {
       const all = [...this.short.keys()];
-      throw new FabraError('UNKNOWN_FEATURE', `there is no feature ${JSON.stringify(name)}`, { path, hint: suggest(name, name.includes('.') ? Object.keys(this.registry.features) : all) });
+      throw new FabraError('UNKNOWN_FEATURE', `there is no feature ${JSON.stringify(name)}`, {
+        path,
+        hint: suggest(name, name.includes('.') ? Object.keys(this.registry.features) : all),
+      });
     }
     if (ids.length > 1) throw new FabraError('NAME_COLLISION', `${ids.length} entities have a feature '${name}'`, { path, hint: `Name the entity too: ${ids.join(' or ')}.` });
     return ids[0]!;

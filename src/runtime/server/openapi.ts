@@ -3,9 +3,21 @@ import type { ColumnPlan, EventPlan, FeaturePlan, Registry, ValueType } from '..
 
 type Json = Record<string, unknown>;
 
-const ERRORS: Record<string, string> = { 400: 'The request is wrong', 403: 'The API key is missing or wrong', 404: 'No such name', 413: 'Too large', 415: 'Wrong content type', 503: 'The stores do not answer' };
+const ERRORS: Record<string, string> = {
+  400: 'The request is wrong',
+  403: 'The API key is missing or wrong',
+  404: 'No such name',
+  413: 'Too large',
+  415: 'Wrong content type',
+  503: 'The stores do not answer',
+};
 const STATUSES = ['PRESENT', 'NULL_VALUE', 'NOT_FOUND', 'OUTSIDE_MAX_AGE', 'DEFAULTED', 'ERROR'];
-const INSTANT = { anyOf: [{ type: 'string', format: 'date-time' }, { type: 'integer', description: 'epoch milliseconds' }] };
+const INSTANT = {
+  anyOf: [
+    { type: 'string', format: 'date-time' },
+    { type: 'integer', description: 'epoch milliseconds' },
+  ],
+};
 const STAMP = { anyOf: [{ type: 'string', format: 'date-time' }, { type: 'null' }] };
 const POSITION = { type: 'object', description: 'Next offset per stream/partition that the answer holds', additionalProperties: { type: 'integer' } };
 
@@ -80,7 +92,10 @@ function eventPaths(registry: Registry): Json {
   paths['/v1/events'] = {
     post: {
       operationId: 'publishEvents',
-      requestBody: { required: true, content: { 'application/x-ndjson': { schema: { type: 'string' } }, 'application/json': { schema: { type: 'array', items: { type: 'object' } } } } },
+      requestBody: {
+        required: true,
+        content: { 'application/x-ndjson': { schema: { type: 'string' } }, 'application/json': { schema: { type: 'array', items: { type: 'object' } } } },
+      },
       responses: { 200: json(ref('Lines'), 'All are in the log'), 207: json(ref('Lines'), 'Some are not; each line says'), ...failures(400, 413, 415) },
     },
   };
@@ -127,22 +142,46 @@ function valueSchema({ base, list }: ValueType): Json {
 
 const featureSchema = (f: FeaturePlan): Json => ({ ...valueSchema(f.type), ...(f.description !== undefined && { description: f.description }) });
 
+const ERROR: Json = {
+  type: 'object',
+  required: ['error'],
+  properties: {
+    error: {
+      type: 'object',
+      required: ['code', 'message'],
+      properties: { code: { type: 'string' }, message: { type: 'string' }, hint: { type: ['string', 'null'] }, path: { type: ['string', 'null'] } },
+    },
+  },
+};
+
 function schemas(registry: Registry): Json {
   const keys = [...new Set(Object.values(registry.entities).flatMap(e => e.key))];
   const list = (items: Json): Json => ({ type: 'array', items });
   const status = { type: 'string', enum: STATUSES };
-  const error = { type: 'object', required: ['error'], properties: { error: { type: 'object', required: ['code', 'message'], properties: { code: { type: 'string' }, message: { type: 'string' }, hint: { type: ['string', 'null'] }, path: { type: ['string', 'null'] } } } } };
-  const result = { type: 'object', required: ['values', 'statuses', 'timestamps'], properties: { values: list({}), statuses: list(status), timestamps: list(STAMP), reasons: list({ type: ['string', 'null'] }) } };
+  const result = {
+    type: 'object',
+    required: ['values', 'statuses', 'timestamps'],
+    properties: { values: list({}), statuses: list(status), timestamps: list(STAMP), reasons: list({ type: ['string', 'null'] }) },
+  };
   const cell = { type: 'object', required: ['value', 'status', 'ts'], properties: { value: {}, status, ts: STAMP, reason: { type: 'string' } } };
   const services = Object.keys(registry.services);
   return {
-    Error: error,
-    Features: { type: 'object', description: 'Type of each feature by entity.name', properties: Object.fromEntries(Object.values(registry.features).map(f => [f.id, featureSchema(f)])) },
+    Error: ERROR,
+    Features: {
+      type: 'object',
+      description: 'Type of each feature by entity.name',
+      properties: Object.fromEntries(Object.values(registry.features).map(f => [f.id, featureSchema(f)])),
+    },
     FeaturesRequest: {
       type: 'object',
       required: ['entities'],
       properties: {
-        entities: { type: 'object', description: 'Key columns, all of the same length', properties: Object.fromEntries(keys.map(k => [k, list({ type: ['string', 'integer'] })])), additionalProperties: false },
+        entities: {
+          type: 'object',
+          description: 'Key columns, all of the same length',
+          properties: Object.fromEntries(keys.map(k => [k, list({ type: ['string', 'integer'] })])),
+          additionalProperties: false,
+        },
         features: { type: 'array', items: { type: 'string' }, minItems: 1 },
         service: services.length > 0 ? { type: 'string', enum: services } : { type: 'string' },
         request: { description: 'For derived features: one object, or a list of one per row', anyOf: [{ type: 'object' }, list({ type: 'object' })] },
@@ -154,9 +193,23 @@ function schemas(registry: Registry): Json {
     FeaturesAnswer: {
       type: 'object',
       required: ['metadata', 'results', 'as_of', 'position'],
-      properties: { metadata: { type: 'object', properties: { names: list({ type: 'string' }) } }, results: list(result), as_of: { type: 'string', format: 'date-time' }, position: POSITION },
+      properties: {
+        metadata: { type: 'object', properties: { names: list({ type: 'string' }) } },
+        results: list(result),
+        as_of: { type: 'string', format: 'date-time' },
+        position: POSITION,
+      },
     },
-    EntityAnswer: { type: 'object', properties: { entity: { type: 'string' }, key: { type: 'string' }, as_of: { type: 'string', format: 'date-time' }, features: { type: 'object', additionalProperties: cell }, position: POSITION } },
+    EntityAnswer: {
+      type: 'object',
+      properties: {
+        entity: { type: 'string' },
+        key: { type: 'string' },
+        as_of: { type: 'string', format: 'date-time' },
+        features: { type: 'object', additionalProperties: cell },
+        position: POSITION,
+      },
+    },
     Accepted: { type: 'object', required: ['event_id', 'position'], properties: { event_id: { type: 'string' }, position: { type: 'string' } } },
     Lines: { type: 'object', properties: { accepted: { type: 'integer' }, rejected: { type: 'integer' }, results: list({ type: 'object' }) } },
   };

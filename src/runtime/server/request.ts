@@ -39,7 +39,10 @@ export function parseFeatures(body: unknown, names: Names, now: number, limits: 
   const columns = keyColumns(body.entities, selection, names);
   const length = columns[0]?.values.length ?? 1;
   if (length > limits.rows || length * selection.ids.length > limits.cells)
-    throw new FabraError('TOO_LARGE', `${length} rows of ${selection.ids.length} features in one request`, { path: 'entities', hint: `At most ${limits.rows} rows and ${limits.cells} values: ask in several requests.` });
+    throw new FabraError('TOO_LARGE', `${length} rows of ${selection.ids.length} features in one request`, {
+      path: 'entities',
+      hint: `At most ${limits.rows} rows and ${limits.cells} values: ask in several requests.`,
+    });
   const request = requestOf(body.request, selection, length);
   return { selection, at, request, ...rowsOf(columns, length, selection, selection.derived && Array.isArray(request)) };
 }
@@ -49,7 +52,11 @@ const isObject = (v: unknown): v is Fields => v !== null && typeof v === 'object
 function selectionOf(body: Fields, names: Names): Selection {
   const { features, service } = body;
   if ((features === undefined || features === null) === (service === undefined || service === null))
-    throw bad('name either features or a service', features === undefined || features === null ? 'features' : 'service', 'Send "features": ["user_views_5m"] or "service": "ranking".');
+    throw bad(
+      'name either features or a service',
+      features === undefined || features === null ? 'features' : 'service',
+      'Send "features": ["user_views_5m"] or "service": "ranking".',
+    );
   if (service !== undefined && service !== null) {
     if (typeof service !== 'string') throw bad('service is not a text', 'service');
     return names.service(service);
@@ -63,7 +70,8 @@ export function instantOf(value: unknown, now: number): number {
   if (value === undefined || value === null) return now;
   // A plus sign in a URL arrives as a space.
   const t = readInstant(typeof value === 'string' ? value.replace(/(T.*) (\d\d:?\d\d)$/, '$1+$2') : value);
-  if (t === null) throw new FabraError('BAD_TIME', `as_of ${JSON.stringify(value)} is not an instant`, { path: 'as_of', hint: "Write ISO 8601 ('2025-01-15T12:05:00Z') or epoch milliseconds." });
+  if (t === null)
+    throw new FabraError('BAD_TIME', `as_of ${JSON.stringify(value)} is not an instant`, { path: 'as_of', hint: "Write ISO 8601 ('2025-01-15T12:05:00Z') or epoch milliseconds." });
   return t;
 }
 
@@ -83,13 +91,15 @@ function keyColumns(entities: unknown, selection: Selection, names: Names): Colu
     const list = entities[name];
     if (!Array.isArray(list)) throw badKey(`${name} is not a list of keys`, path, `Send "${name}": ["…"].`);
     if (list.length === 0) throw badKey(`${name} is an empty list`, path, 'Send at least one key.');
-    if (length >= 0 && list.length !== length) throw badKey(`${name} has ${list.length} keys, ${given[0]!.name} has ${length}`, path, 'All key columns have the same length: one entry per row.');
+    if (length >= 0 && list.length !== length)
+      throw badKey(`${name} has ${list.length} keys, ${given[0]!.name} has ${length}`, path, 'All key columns have the same length: one entry per row.');
     length = list.length;
     given.push({ name, values: texts(list, path) });
   }
   for (const e of selection.entities)
     for (const column of e.key)
-      if (!Object.hasOwn(entities, column)) throw badKey(`the key column ${column} of ${e.name} is missing`, `entities.${column}`, `These features need: ${selection.columns.join(', ')}.`);
+      if (!Object.hasOwn(entities, column))
+        throw badKey(`the key column ${column} of ${e.name} is missing`, `entities.${column}`, `These features need: ${selection.columns.join(', ')}.`);
   return given;
 }
 
@@ -123,7 +133,8 @@ export function keyText(v: unknown, path: string): string {
 }
 
 function requestOf(request: unknown, selection: Selection, length: number): unknown {
-  if (request !== undefined && request !== null && typeof request !== 'object') throw bad('request is not an object', 'request', 'Send one object for all rows, or a list of one per row.');
+  if (request !== undefined && request !== null && typeof request !== 'object')
+    throw bad('request is not an object', 'request', 'Send one object for all rows, or a list of one per row.');
   if (Array.isArray(request)) {
     if (request.length !== length) throw bad(`request has ${request.length} entries for ${length} rows`, 'request', 'Send one object for all rows, or a list of one per row.');
     request.forEach((r, i) => {

@@ -103,7 +103,7 @@ async function decodeInto(
   }
   for (let at = Math.max(mark.next, filesEnd); at < end; ) {
     const records = await options.bus.poll(plan.name, 0, at, Math.min(TAIL_BATCH, end - at));
-    if (records.length === 0) return;
+    if (records.length === 0) throw new LogMoved(`the log has nothing at ${at}`);
     if (records[0]!.offset !== at) throw new LogMoved(`the log starts at ${records[0]!.offset}, wanted ${at}`);
     await add(records);
     at = records[records.length - 1]!.offset + 1;
