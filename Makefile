@@ -11,7 +11,7 @@ build: node_modules/.package-lock.json
 	node_modules/.bin/tsc -p tsconfig.build.json
 
 check: node_modules/.package-lock.json
-	node_modules/.bin/biome lint .
+	node_modules/.bin/biome check .
 	node_modules/.bin/tsc -p tsconfig.json
 
 test: setup check

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { runWorker } from '../../src/runtime/worker.ts';
 import { fill, scratch } from './support.ts';
 
-const events = Number(process.argv[2] ?? 100_000);
+const events = Number(process.argv[2] ?? 300_000);
 if (process.argv[3] === 'child') {
   const s = await scratch();
   await fill(s, events);

@@ -83,7 +83,7 @@ function greatest(times: number[]): number {
 export function admit(stream: StreamPlan, events: LogEvent[]): { event: LogEvent; admission: Admission }[] {
   const inOrder = [...events].sort((a, b) => a.p - b.p || a.o - b.o);
   const partitions = new Map<number, Partition>();
-  return inOrder.map((event) => {
+  return inOrder.map(event => {
     const partition = partitions.get(event.p) ?? new Partition(stream);
     partitions.set(event.p, partition);
     return { event, admission: partition.judge(event) };

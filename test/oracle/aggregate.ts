@@ -30,8 +30,8 @@ export function aggregate(agg: AggPlan, events: DecodedEvent[], approx: Approx |
   if (agg.op === 'count') return { ...integer(events.length), ts: newest(events) };
   if (agg.op === 'span') return { ...spanOf(events), ts: newest(events) };
   if (column === undefined) throw new Error(`${agg.op} without a column`);
-  const contributing = KEEPS_NULLS.has(agg.op) ? events : events.filter((e) => columnOf(e, column.name) !== null);
-  const values = contributing.map((e) => columnOf(e, column.name));
+  const contributing = KEEPS_NULLS.has(agg.op) ? events : events.filter(e => columnOf(e, column.name) !== null);
+  const values = contributing.map(e => columnOf(e, column.name));
   return { ...outcome(agg, column.kind, column.places ?? 0, values, approx), ts: newest(contributing) };
 }
 
@@ -47,7 +47,7 @@ function spanOf(events: DecodedEvent[]): Outcome {
 
 function outcome(agg: AggPlan, kind: ColumnKind, places: number, values: ColumnValue[], approx: Approx | undefined): Outcome {
   const one = (v: ColumnValue | undefined): Outcome => scalar(v ?? null, kind, places);
-  const list = (vs: ColumnValue[]): Outcome => ({ value: vs.map((v) => finish(v, kind, places)) });
+  const list = (vs: ColumnValue[]): Outcome => ({ value: vs.map(v => finish(v, kind, places)) });
   const ascending = () => [...values].sort(compareValues);
   switch (agg.op) {
     case 'sum':
@@ -137,7 +137,7 @@ function topK(values: ColumnValue[], k: number): ColumnValue[] {
     counts.set(identity(value), entry);
   }
   const ranked = [...counts.values()].sort((a, b) => b.count - a.count || compareValues(a.value, b.value));
-  return ranked.slice(0, k).map((entry) => entry.value);
+  return ranked.slice(0, k).map(entry => entry.value);
 }
 
 /** k = max(1, ceil(q * n)), the k-th smallest. */

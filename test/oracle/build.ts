@@ -48,13 +48,7 @@ export function eventPlan(stream: string, type: string, columns: ColumnPlan[]): 
 
 type Options = Partial<Pick<WindowFeaturePlan, 'ttl' | 'default'>>;
 
-export function featurePlan(
-  entity: string,
-  name: string,
-  agg: AggPlan | RatioPlan,
-  frame: FramePlan,
-  options: Options = {},
-): WindowFeaturePlan {
+export function featurePlan(entity: string, name: string, agg: AggPlan | RatioPlan, frame: FramePlan, options: Options = {}): WindowFeaturePlan {
   const id = `${entity}.${name}`;
   return { id, entity, name, ttl: null, type: valueType(agg), fingerprint: `fp-${id}`, version: 1, ...options, kind: 'window', agg, frame };
 }
@@ -82,16 +76,15 @@ function baseOf(kind: ColumnKind): ValueType['base'] {
 
 /** All parts together; one service `all` of every feature. */
 export function registry(parts: { entities: EntityPlan[]; streams: StreamPlan[]; events: EventPlan[]; features: FeaturePlan[] }): Registry {
-  const byKey = <V>(values: V[], key: (v: V) => string): Record<string, V> =>
-    Object.fromEntries(values.map((v) => [key(v), v] as const).sort(([a], [b]) => (a < b ? -1 : 1)));
-  const order = parts.features.map((f) => f.id).sort();
+  const byKey = <V>(values: V[], key: (v: V) => string): Record<string, V> => Object.fromEntries(values.map(v => [key(v), v] as const).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const order = parts.features.map(f => f.id).sort();
   return {
     format: 1,
     hash: 'hash-of-a-test-registry',
-    entities: byKey(parts.entities, (e) => e.name),
-    streams: byKey(parts.streams, (s) => s.name),
-    events: byKey(parts.events, (e) => `${e.stream}/${e.type}`),
-    features: byKey(parts.features, (f) => f.id),
+    entities: byKey(parts.entities, e => e.name),
+    streams: byKey(parts.streams, s => s.name),
+    events: byKey(parts.events, e => `${e.stream}/${e.type}`),
+    features: byKey(parts.features, f => f.id),
     services: { all: { name: 'all', features: order } },
     order,
   };

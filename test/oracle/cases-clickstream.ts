@@ -27,7 +27,7 @@ export function clickstreamRegistry() {
   return registry({
     entities: [entityPlan('user', ['user_id'], 7 * DAY), entityPlan('product', ['product_id'], 3 * DAY), entityPlan('session', ['user_id', 'session_id'], 2 * HOUR)],
     streams: [streamPlan('events_raw')],
-    events: TYPES.map((type) => eventPlan('events_raw', type, type === 'purchase' ? [...BASE, REVENUE] : BASE)),
+    events: TYPES.map(type => eventPlan('events_raw', type, type === 'purchase' ? [...BASE, REVENUE] : BASE)),
     features: [
       featurePlan('user', 'user_views_5m', agg('count', ['page_view']), { kind: 'over', w: 5 * MINUTE }),
       featurePlan('user', 'user_add2cart_1h', agg('count', ['add_to_cart']), { kind: 'over', w: HOUR }),
@@ -110,7 +110,12 @@ export function clickstreamCases(): OracleCase[] {
     plain('T90 prod_rev_24h', REVENUES),
     plain('T91 product rates', PRODUCTS),
     plain('T92 sessions', SESSIONS),
-    { name: 'T92 the same session id under another user', registry, log: { events_raw: logOf([...drafts(), stranger]) }, reads: [...SESSIONS.slice(0, -1), read('session.sess_duration_s', 'u2,s1', '12:05:00', 0)] },
+    {
+      name: 'T92 the same session id under another user',
+      registry,
+      log: { events_raw: logOf([...drafts(), stranger]) },
+      reads: [...SESSIONS.slice(0, -1), read('session.sess_duration_s', 'u2,s1', '12:05:00', 0)],
+    },
     {
       name: 'T93 a purchase delivered twice',
       registry,
@@ -126,7 +131,15 @@ export function clickstreamCases(): OracleCase[] {
       verdicts: { events_raw: [...drafts().map((): Verdict => 'applied'), 'applied', 'late'] },
       counters: { events_raw: { late: 1, applied: 10 } },
     },
-    ...permutations().map((order, i): OracleCase => ({ name: `T95 arrival permutation ${i + 1}`, registry, log: { events_raw: logOf(order) }, reads: EVERYTHING, counters: { events_raw: { applied: 9, late: 0 } } })),
+    ...permutations().map(
+      (order, i): OracleCase => ({
+        name: `T95 arrival permutation ${i + 1}`,
+        registry,
+        log: { events_raw: logOf(order) },
+        reads: EVERYTHING,
+        counters: { events_raw: { applied: 9, late: 0 } },
+      }),
+    ),
     ttls(),
     rejected(),
   ];

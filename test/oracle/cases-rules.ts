@@ -17,14 +17,20 @@ function world(features: WindowFeaturePlan[], maxAhead: number | null = null): R
   return registry({
     entities: [entityPlan('user', ['user_id']), entityPlan('product', ['product_id'])],
     streams: [streamPlan('clicks', { maxAhead })],
-    events: ['a', 'b', 'unused'].map((type) => eventPlan('clicks', type, COLUMNS)),
+    events: ['a', 'b', 'unused'].map(type => eventPlan('clicks', type, COLUMNS)),
     features,
   });
 }
 
 const agg = (op: AggPlan['op'], col?: typeof NUMBER, rest: Partial<AggPlan> = {}): AggPlan => ({ op, stream: 'clicks', events: ['a'], ...(col && { column: of(col) }), ...rest });
 const a = (ts: number, columns: Columns = {}, rest: Partial<Draft> = {}): Draft => ev('a', T0 + ts, { user_id: 'u1', product_id: 1, ...columns }, rest);
-const read = (feature: string, ts: number, value: Read['value'], rest: Partial<Read> = {}): Read => ({ feature, key: feature.startsWith('user') ? ['u1'] : ['1'], T: T0 + ts, value, ...rest });
+const read = (feature: string, ts: number, value: Read['value'], rest: Partial<Read> = {}): Read => ({
+  feature,
+  key: feature.startsWith('user') ? ['u1'] : ['1'],
+  T: T0 + ts,
+  value,
+  ...rest,
+});
 const times = <V>(n: number, make: (i: number) => V): V[] => Array.from({ length: n }, (_, i) => make(i));
 const A: Verdict = 'applied';
 const D: Verdict = 'duplicate';
@@ -36,7 +42,7 @@ export function ruleCases(): OracleCase[] {
 }
 
 function verdictCase(name: string, reg: Registry, log: Draft[], verdicts: Verdict[], reads: Read[] = [], keyless = 0): OracleCase {
-  const count = (v: Verdict) => verdicts.filter((x) => x === v).length;
+  const count = (v: Verdict) => verdicts.filter(x => x === v).length;
   const counted = { late: count('late'), quarantined: count('quarantined'), applied: count('applied'), duplicate: count('duplicate'), ignored: count('ignored') };
   return { name, registry: reg, log: { clicks: logOf(log) }, reads, verdicts: { clicks: verdicts }, counters: { clicks: { read: log.length, keyless, ...counted } } };
 }
@@ -53,11 +59,13 @@ function duplicates(): OracleCase[] {
   const empty = [a(0, { user_id: '', product_id: null }), a(0, { user_id: null, i: 3 }), ev('unused', T0, { user_id: 'u1' })];
   const types = [ev('b', T0, { user_id: 'u1', product_id: 1 }, id), a(0, { i: 5 }, id)];
   return [
-    verdictCase('R1 duplicates are judged per entity key', both, log, [A, D, A, A], [
-      read('user.sum', 2, 1001),
-      read('product.sum', 2, 1001),
-      read('product.sum', 2, 100, { key: ['2'] }),
-    ]),
+    verdictCase(
+      'R1 duplicates are judged per entity key',
+      both,
+      log,
+      [A, D, A, A],
+      [read('user.sum', 2, 1001), read('product.sum', 2, 1001), read('product.sum', 2, 100, { key: ['2'] })],
+    ),
     verdictCase('R2 the lowest partition and offset wins', both, twoPartitions, [A, D], [read('user.sum', 2, 7)]),
     verdictCase('R3 empty key parts leave the entity out', both, empty, [A, A, 'ignored'], [read('user.sum', 2, 0), read('product.sum', 2, 3)], 1),
     // For product the copy is of the `b` seen before; no feature of user uses `b`, so there it is the first.
@@ -67,7 +75,7 @@ function duplicates(): OracleCase[] {
 
 function rebases(): OracleCase[] {
   const reg = world([featurePlan('user', 'n', agg('count'), LIFETIME)], DAY);
-  const ahead = (n: number) => times(n, (i) => a(2 * DAY + (i === 50 ? 999 : i)));
+  const ahead = (n: number) => times(n, i => a(2 * DAY + (i === 50 ? 999 : i)));
   const limit = a(DAY);
   return [
     verdictCase('R5 exactly maxAhead is not too far', reg, [a(0), a(DAY + 1), limit], [A, Q, A]),
@@ -91,7 +99,7 @@ function rebases(): OracleCase[] {
 function firstStray(): OracleCase[] {
   const reg = world([featurePlan('user', 'n', agg('count'), LIFETIME)], DAY);
   const stray = a(30 * DAY);
-  const real = (n: number) => times(n, (i) => a(i === 3 ? 500 : i));
+  const real = (n: number) => times(n, i => a(i === 3 ? 500 : i));
   const late = (n: number) => times(n, () => L);
   return [
     verdictCase('R10 a stray first event is caught at the hundredth', reg, [stray, ...real(100), a(500 - 10 * MINUTE), a(499 - 10 * MINUTE)], [A, ...late(100), A, L]),
@@ -169,12 +177,35 @@ function filters(): OracleCase {
     null: [{ op: 'isNull', column: 'd' }, 1],
     in: [{ op: 'in', column: 'd', values: ['900', '1051'] }, 2],
     text: [{ op: 'lt', column: 's', value: '\u{1F600}' }, 3],
-    or: [{ op: 'or', args: [{ op: 'eq', column: 's', value: 'z' }, { op: 'isNull', column: 'd' }] }, 2],
-    and: [{ op: 'and', args: [{ op: 'gte', column: 'd', value: '1000' }, { op: 'lt', column: 'd', value: '1051' }] }, 1],
+    or: [
+      {
+        op: 'or',
+        args: [
+          { op: 'eq', column: 's', value: 'z' },
+          { op: 'isNull', column: 'd' },
+        ],
+      },
+      2,
+    ],
+    and: [
+      {
+        op: 'and',
+        args: [
+          { op: 'gte', column: 'd', value: '1000' },
+          { op: 'lt', column: 'd', value: '1051' },
+        ],
+      },
+      1,
+    ],
     absent: [{ op: 'not', arg: { op: 'eq', column: 'nowhere', value: 'z' } }, 4],
   };
   const plans = Object.entries(wheres).map(([name, [where]]) => featurePlan('user', name, agg('count', undefined, { where }), HOUR_WINDOW));
-  const rows: Columns[] = [{ d: 900, s: '\u{1F600}' }, { d: 1050, s: 'z' }, { d: 1051, s: '\uFFFD' }, { d: null, s: 'a' }];
+  const rows: Columns[] = [
+    { d: 900, s: '\u{1F600}' },
+    { d: 1050, s: 'z' },
+    { d: 1051, s: '\uFFFD' },
+    { d: null, s: 'a' },
+  ];
   return {
     name: 'R15 two-valued filters',
     registry: world(plans),
@@ -221,7 +252,7 @@ function textOrder(): OracleCase {
   return {
     name: 'R17 order by UTF-8 bytes',
     registry: world([featurePlan('user', 'first', agg('firstN', TEXT, { n: 9 }), HOUR_WINDOW), featurePlan('user', 'max', agg('max', TEXT), HOUR_WINDOW)]),
-    log: { clicks: logOf(ids.map((id) => a(0, { s: id }, { id }))) },
+    log: { clicks: logOf(ids.map(id => a(0, { s: id }, { id }))) },
     reads: [read('user.first', 1, ordered), read('user.max', 1, '\u{1F600}')],
   };
 }

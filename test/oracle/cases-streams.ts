@@ -9,8 +9,8 @@ const RECENT = () => featurePlan('user', 'views_5m', count('view'), { kind: 'ove
 const MANY = 1_000_000 * DAY; // far after every event
 
 function verdictCase(name: string, drafts: Draft[], verdicts: Verdict[], lateness = 10 * MINUTE): OracleCase {
-  const applied = verdicts.filter((v) => v === 'applied').length;
-  const of = (verdict: Verdict) => verdicts.filter((v) => v === verdict).length;
+  const applied = verdicts.filter(v => v === 'applied').length;
+  const of = (verdict: Verdict) => verdicts.filter(v => v === verdict).length;
   return {
     name,
     registry: world([ALL(), RECENT()], lateness),
@@ -26,8 +26,17 @@ export function streamCases(): OracleCase[] {
   const seconds = [7, 3, 2, 1.999, 10, 5, 4.999, 3];
   const day = DAY * 20_000;
   return [
-    verdictCase('S21 exactly max - L is accepted', [1_000_000, 1_700_000, 1_100_000, 1_099_999].map((ts) => view(ts)), [A, A, A, 'late']),
-    verdictCase('S22 the watermark is max - L', seconds.map((s) => view(s * SECOND)), [A, A, A, 'late', A, A, 'late', 'late'], 5 * SECOND),
+    verdictCase(
+      'S21 exactly max - L is accepted',
+      [1_000_000, 1_700_000, 1_100_000, 1_099_999].map(ts => view(ts)),
+      [A, A, A, 'late'],
+    ),
+    verdictCase(
+      'S22 the watermark is max - L',
+      seconds.map(s => view(s * SECOND)),
+      [A, A, A, 'late', A, A, 'late', 'late'],
+      5 * SECOND,
+    ),
     verdictCase(
       'S23 a day ahead of its append time',
       [view(day), view(day + DAY, {}, { appended: day + 1 }), view(day + 1000), view(day + 1000 - 10 * MINUTE), view(day + 2000 + 5 * MINUTE, {}, { appended: day + 2000 })],

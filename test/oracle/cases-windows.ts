@@ -18,7 +18,7 @@ export function world(features: WindowFeaturePlan[], lateness = 400 * DAY) {
   return registry({
     entities: [entityPlan('user', ['user_id'])],
     streams: [streamPlan('clicks', { lateness })],
-    events: types.map((type) => eventPlan('clicks', type, COLUMNS)),
+    events: types.map(type => eventPlan('clicks', type, COLUMNS)),
     features,
   });
 }
@@ -43,11 +43,7 @@ function decay(): OracleCase[] {
       name: 'S1 count decays with time alone',
       registry: views,
       log: three,
-      reads: [
-        read('views_5m', 300_000, 3, { status: 'PRESENT', ts: 299_999 }),
-        read('views_5m', 300_001, 2),
-        read('views_5m', 600_000, 0, { status: 'PRESENT', ts: null }),
-      ],
+      reads: [read('views_5m', 300_000, 3, { status: 'PRESENT', ts: 299_999 }), read('views_5m', 300_001, 2), read('views_5m', 600_000, 0, { status: 'PRESENT', ts: null })],
     },
     { name: 'S2 an event at T is not counted at T', registry: views, log: { clicks: logOf([view(1000)]) }, reads: [read('views_5m', 1000, 0), read('views_5m', 1001, 1)] },
     { name: 'S3 an event at T-w is counted at T', registry: views, log: { clicks: logOf([view(1000)]) }, reads: [read('views_5m', 301_000, 1), read('views_5m', 301_001, 0)] },
@@ -77,7 +73,7 @@ function empties(): OracleCase[] {
   const none = { avg: agg('avg', COST), min: agg('min', COST), max: agg('max', COST), stddev: agg('stddev', COST), last: agg('last', PRODUCT) };
   const lists = { last_n: agg('lastN', PRODUCT, { n: 2 }) };
   const plans = Object.entries({ ...zero, ...none, ...lists }).map(([name, plan]) => featurePlan('user', name, plan, OVER_5M));
-  const all = (names: object, value: Read['value'], status: Read['status']) => Object.keys(names).map((name) => read(name, 1000, value, { status, ts: null }));
+  const all = (names: object, value: Read['value'], status: Read['status']) => Object.keys(names).map(name => read(name, 1000, value, { status, ts: null }));
   return [
     {
       name: 'S4 a key with no event',
@@ -111,7 +107,7 @@ function averages(): OracleCase[] {
 }
 
 function spread(): OracleCase[] {
-  const plans = (col: typeof COST) => (['sum', 'avg', 'stddev'] as const).map((op) => featurePlan('user', op, agg(op, col), OVER_24H));
+  const plans = (col: typeof COST) => (['sum', 'avg', 'stddev'] as const).map(op => featurePlan('user', op, agg(op, col), OVER_24H));
   let seed = 7;
   const cents = Array.from({ length: 60 }, () => {
     seed = (seed * 48_271) % 2_147_483_647;
@@ -123,7 +119,12 @@ function spread(): OracleCase[] {
   // All of it below 2^53, so plain doubles round once here too.
   const reads = [read('sum', DAY, s / 100), read('avg', DAY, s / 6000), read('stddev', DAY, Math.sqrt((60 * q - s * s) / (60 * 59)) / 100)];
   return [
-    { name: 'S9 stddev of one value', registry: world(plans(COST)), log: { clicks: logOf([view(0, { cost: 2 })]) }, reads: [read('stddev', DAY, null, { status: 'NULL_VALUE', ts: 0 })] },
+    {
+      name: 'S9 stddev of one value',
+      registry: world(plans(COST)),
+      log: { clicks: logOf([view(0, { cost: 2 })]) },
+      reads: [read('stddev', DAY, null, { status: 'NULL_VALUE', ts: 0 })],
+    },
     {
       name: 'S9 the sample stddev',
       registry: world(plans(COST)),
@@ -137,7 +138,14 @@ function spread(): OracleCase[] {
 
 function distinctAndOrder(): OracleCase[] {
   const three = [view(5, { product_id: 'b' }, { id: 'b' }), view(5, { product_id: 'a' }, { id: 'a' }), view(3, { product_id: 'z' }, { id: 'z' })];
-  const orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+  const orders = [
+    [0, 1, 2],
+    [0, 2, 1],
+    [1, 0, 2],
+    [1, 2, 0],
+    [2, 0, 1],
+    [2, 1, 0],
+  ];
   return [
     {
       name: 'S11 distinct over 24 h',
@@ -145,18 +153,24 @@ function distinctAndOrder(): OracleCase[] {
       log: { clicks: logOf(['p1', 'p3', 'p2'].map((product_id, i) => view(i * HOUR, { product_id }))) },
       reads: [read('products', 2 * HOUR + 1, 3), read('products', DAY, 3), read('products', DAY + 1, 2), read('products', DAY + HOUR + 1, 1)],
     },
-    ...orders.map((order): OracleCase => ({
-      name: `S12 last two whatever the arrival order (${order.join('')})`,
-      registry: world([featurePlan('user', 'last_two', agg('lastN', PRODUCT, { n: 2 }), OVER_5M)]),
-      log: { clicks: logOf(order.map((i) => three[i] as Draft)) },
-      reads: [read('last_two', 1000, ['b', 'a'], { ts: 5 })],
-    })),
+    ...orders.map(
+      (order): OracleCase => ({
+        name: `S12 last two whatever the arrival order (${order.join('')})`,
+        registry: world([featurePlan('user', 'last_two', agg('lastN', PRODUCT, { n: 2 }), OVER_5M)]),
+        log: { clicks: logOf(order.map(i => three[i] as Draft)) },
+        reads: [read('last_two', 1000, ['b', 'a'], { ts: 5 })],
+      }),
+    ),
   ];
 }
 
 function filters(): OracleCase[] {
   const ratio = (zero?: number) => ({ op: 'ratio' as const, num: count('buy'), den: count('view'), ...(zero === undefined ? {} : { zero }) });
-  const plans = [featurePlan('user', 'cr', ratio(), OVER_5M), featurePlan('user', 'cr_zero', ratio(-1), OVER_5M), featurePlan('user', 'cr_default', ratio(), OVER_5M, { default: 9 })];
+  const plans = [
+    featurePlan('user', 'cr', ratio(), OVER_5M),
+    featurePlan('user', 'cr_zero', ratio(-1), OVER_5M),
+    featurePlan('user', 'cr_default', ratio(), OVER_5M, { default: 9 }),
+  ];
   const buy = (ts: number) => ev('buy', ts, { user_id: 'u1' });
   return [
     {
@@ -169,13 +183,15 @@ function filters(): OracleCase[] {
         read('cr_default', 1000, 9, { status: 'PRESENT', ts: 0 }),
       ],
     },
-    { name: 'S14 one purchase in four views', registry: world(plans), log: { clicks: logOf([view(0), view(1), view(2), buy(3), view(4)]) }, reads: [read('cr', 1000, 0.25, { ts: 4 })] },
+    {
+      name: 'S14 one purchase in four views',
+      registry: world(plans),
+      log: { clicks: logOf([view(0), view(1), view(2), buy(3), view(4)]) },
+      reads: [read('cr', 1000, 0.25, { ts: 4 })],
+    },
     {
       name: 'S15 a filtered count',
-      registry: world([
-        featurePlan('user', 'views', count('view', { op: 'eq', column: 'kind', value: 'view' }), OVER_5M),
-        featurePlan('user', 'all', count('view'), OVER_5M),
-      ]),
+      registry: world([featurePlan('user', 'views', count('view', { op: 'eq', column: 'kind', value: 'view' }), OVER_5M), featurePlan('user', 'all', count('view'), OVER_5M)]),
       log: { clicks: logOf(['view', 'buy', 'view'].map((kind, i) => view(i, { kind }))) },
       reads: [read('views', 1000, 2), read('all', 1000, 3)],
     },

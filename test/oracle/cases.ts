@@ -51,8 +51,7 @@ export async function mismatches(c: OracleCase, subject: Subject): Promise<strin
   }
   for (const [stream, expected] of Object.entries(c.verdicts ?? {})) {
     const actual = await subject.verdicts?.(stream);
-    if (actual !== undefined && show(actual) !== show(expected))
-      found.push(`${c.name}: verdicts of ${stream} ${show(expected)} but got ${show(actual)}`);
+    if (actual !== undefined && show(actual) !== show(expected)) found.push(`${c.name}: verdicts of ${stream} ${show(expected)} but got ${show(actual)}`);
   }
   for (const [stream, expected] of Object.entries(c.counters ?? {})) {
     const actual = await subject.counters?.(stream);
@@ -66,8 +65,7 @@ function agrees(read: Read, cell: Cell): boolean {
   if (read.status !== undefined && read.status !== cell.status) return false;
   if (read.ts !== undefined && read.ts !== cell.ts) return false;
   if (read.reason !== undefined && read.reason !== cell.reason) return false;
-  if (read.within !== undefined)
-    return typeof cell.value === 'number' && Math.abs(cell.value - (read.value as number)) <= read.within;
+  if (read.within !== undefined) return typeof cell.value === 'number' && Math.abs(cell.value - (read.value as number)) <= read.within;
   return same(read.value, cell.value);
 }
 

@@ -20,12 +20,12 @@ export function passes(filter: FilterPlan | undefined, event: DecodedEvent): boo
       return !passes(filter.arg, event);
     case 'and':
     case 'or':
-      return filter.op === 'and' ? filter.args.every((arg) => passes(arg, event)) : filter.args.some((arg) => passes(arg, event));
+      return filter.op === 'and' ? filter.args.every(arg => passes(arg, event)) : filter.args.some(arg => passes(arg, event));
     case 'isNull':
       return columnOf(event, filter.column) === null;
     case 'in': {
       const value = columnOf(event, filter.column);
-      return value !== null && filter.values.some((v) => compareValues(value, literal(value, v)) === 0);
+      return value !== null && filter.values.some(v => compareValues(value, literal(value, v)) === 0);
     }
     default: {
       const value = columnOf(event, filter.column);

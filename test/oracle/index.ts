@@ -15,10 +15,7 @@ export type { Approx } from './aggregate.ts';
 export { ratioToDouble } from './exact.ts';
 
 export type Log = Record<string, LogEvent[]>;
-export type Counters = Record<
-  'read' | 'rejected' | 'quarantined' | 'late' | 'ignored' | 'duplicate' | 'applied' | 'keyless',
-  number
->;
+export type Counters = Record<'read' | 'rejected' | 'quarantined' | 'late' | 'ignored' | 'duplicate' | 'applied' | 'keyless', number>;
 export interface Judged {
   event: LogEvent;
   verdict: Verdict;
@@ -39,8 +36,7 @@ export class Oracle {
     this.approx = options.approx;
     for (const name of Object.keys(registry.entities)) this.groups.set(name, new Map());
     for (const stream of Object.values(registry.streams)) this.judge(stream, log[stream.name] ?? []);
-    for (const keys of this.groups.values())
-      for (const streams of keys.values()) for (const events of streams.values()) events.sort(byTimeThenId);
+    for (const keys of this.groups.values()) for (const streams of keys.values()) for (const events of streams.values()) events.sort(byTimeThenId);
   }
 
   /** Every event of the stream, in (partition, offset) order. */
@@ -50,7 +46,7 @@ export class Oracle {
 
   counters(stream: string): Counters {
     const judged = this.verdicts(stream);
-    const of = (verdict: Verdict) => judged.filter((j) => j.verdict === verdict).length;
+    const of = (verdict: Verdict) => judged.filter(j => j.verdict === verdict).length;
     return {
       read: judged.length,
       rejected: of('rejected'),
@@ -59,13 +55,13 @@ export class Oracle {
       ignored: of('ignored'),
       duplicate: of('duplicate'),
       applied: of('applied'),
-      keyless: judged.filter((j) => j.keyless).length,
+      keyless: judged.filter(j => j.keyless).length,
     };
   }
 
   /** The keys of all accepted events of the entity, in no promised order. */
   keys(entity: string): string[][] {
-    return [...(this.groups.get(entity)?.keys() ?? [])].map((text) => JSON.parse(text) as string[]);
+    return [...(this.groups.get(entity)?.keys() ?? [])].map(text => JSON.parse(text) as string[]);
   }
 
   /** Accepted and counted once for this key, by (ts, id). Of all types that the entity's features use. */
@@ -78,8 +74,7 @@ export class Oracle {
     if (feature === undefined || feature.kind !== 'window') throw new Error(`not a window feature: ${featureId}`);
     const own = this.own(feature, key);
     const frame = frameAt(feature.frame, T, own);
-    const side = (agg: AggPlan, name: string) =>
-      aggregate(agg, within(this.passing(feature, agg, name, key), frame), this.approx);
+    const side = (agg: AggPlan, name: string) => aggregate(agg, within(this.passing(feature, agg, name, key), frame), this.approx);
     const agg = feature.agg;
     const result = agg.op === 'ratio' ? ratio(agg, side(agg.num, 'num'), side(agg.den, 'den')) : side(agg, 'agg');
     return cellOf(feature, result, firstAt(own, T) > 0, T);
@@ -125,10 +120,8 @@ export class Oracle {
   /** The entities with a window feature that uses this event type. */
   private users(stream: string, type: string): EntityPlan[] {
     return getOr(this.usersOf, JSON.stringify([stream, type]), () =>
-      Object.values(this.registry.entities).filter((entity) =>
-        Object.values(this.registry.features).some(
-          (f) => f.kind === 'window' && f.entity === entity.name && sides(f).some((a) => uses(a, stream, type)),
-        ),
+      Object.values(this.registry.entities).filter(entity =>
+        Object.values(this.registry.features).some(f => f.kind === 'window' && f.entity === entity.name && sides(f).some(a => uses(a, stream, type))),
       ),
     );
   }
@@ -139,10 +132,8 @@ export class Oracle {
   private own(feature: WindowFeaturePlan, key: string[]): DecodedEvent[] {
     return getOr(this.lists, JSON.stringify([feature.id, 'own', key]), () => {
       const aggs = sides(feature);
-      const streams = [...new Set(aggs.map((a) => a.stream))];
-      const all = streams.flatMap((stream) =>
-        this.accepted(feature.entity, key, stream).filter((e) => aggs.some((a) => uses(a, stream, e.type))),
-      );
+      const streams = [...new Set(aggs.map(a => a.stream))];
+      const all = streams.flatMap(stream => this.accepted(feature.entity, key, stream).filter(e => aggs.some(a => uses(a, stream, e.type))));
       return all.sort((a, b) => a.ts - b.ts);
     });
   }
@@ -150,7 +141,7 @@ export class Oracle {
   /** Accepted events of one aggregate's types that pass its filter, by (ts, id). */
   private passing(feature: WindowFeaturePlan, agg: AggPlan, name: string, key: string[]): DecodedEvent[] {
     return getOr(this.lists, JSON.stringify([feature.id, name, key]), () =>
-      this.accepted(feature.entity, key, agg.stream).filter((e) => uses(agg, agg.stream, e.type) && passes(agg.where, e)),
+      this.accepted(feature.entity, key, agg.stream).filter(e => uses(agg, agg.stream, e.type) && passes(agg.where, e)),
     );
   }
 }
@@ -165,7 +156,7 @@ function uses(agg: AggPlan, stream: string, type: string): boolean {
 
 /** The key's parts as text, or null when a part is null or empty. */
 function keyOf(entity: EntityPlan, event: DecodedEvent): string[] | null {
-  const parts = entity.key.map((name) => {
+  const parts = entity.key.map(name => {
     const value = columnOf(event, name);
     return value === null ? '' : isNumber(value) ? BigInt(value).toString() : String(value);
   });
@@ -189,8 +180,7 @@ function cellOf(feature: WindowFeaturePlan, result: Result, found: boolean, T: n
   const ts = result.ts;
   const ages = feature.frame.kind === 'lifetime' || feature.frame.kind === 'session';
   if (ages && !found) return { value: defaultOf(feature), status: 'NOT_FOUND', ts };
-  if (ages && feature.ttl !== null && ts !== null && T - ts > feature.ttl)
-    return { value: defaultOf(feature), status: 'OUTSIDE_MAX_AGE', ts };
+  if (ages && feature.ttl !== null && ts !== null && T - ts > feature.ttl) return { value: defaultOf(feature), status: 'OUTSIDE_MAX_AGE', ts };
   if ('error' in result) return { value: null, status: 'ERROR', ts, reason: result.error };
   if (result.value !== null) return { value: result.value, status: 'PRESENT', ts };
   const value = defaultOf(feature);

@@ -35,8 +35,8 @@ export function instants(log: Log, registry: Registry, limit = Number.POSITIVE_I
     if (feature.ttl !== null) after.add(feature.ttl);
   }
   const found = new Set<number>();
-  const add = (t: number) => [t - 1, t, t + 1].forEach((x) => found.add(x));
-  const times = new Set(Object.values(log).flatMap((events) => events.filter((e) => !e.rejected).map((e) => e.ts)));
+  const add = (t: number) => [t - 1, t, t + 1].forEach(x => found.add(x));
+  const times = new Set(Object.values(log).flatMap(events => events.filter(e => !e.rejected).map(e => e.ts)));
   for (const ts of times) {
     for (const size of after) add(ts + size);
     for (const grid of grids) for (const k of [0, 1, 2]) add(floorTo(ts, grid) + k * grid);

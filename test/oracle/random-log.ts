@@ -65,17 +65,17 @@ const off$ = fc.constantFrom(-1, 0, 1);
 function move$(sizes: number[]): fc.Arbitrary<Move> {
   const by = fc.oneof(fc.constantFrom(...sizes), fc.nat({ max: sizes.at(-1) as number }));
   return fc.oneof(
-    { weight: 12, arbitrary: by.map((b) => ({ kind: 'ahead' as const, by: b })) },
-    { weight: 5, arbitrary: by.map((b) => ({ kind: 'behind' as const, by: b })) },
-    { weight: 2, arbitrary: off$.map((off) => ({ kind: 'latest' as const, off })) },
-    { weight: 1, arbitrary: off$.map((off) => ({ kind: 'farthest' as const, off })) },
+    { weight: 12, arbitrary: by.map(b => ({ kind: 'ahead' as const, by: b })) },
+    { weight: 5, arbitrary: by.map(b => ({ kind: 'behind' as const, by: b })) },
+    { weight: 2, arbitrary: off$.map(off => ({ kind: 'latest' as const, off })) },
+    { weight: 1, arbitrary: off$.map(off => ({ kind: 'farthest' as const, off })) },
   );
 }
 
 function step$(sizes: number[], strays: boolean): fc.Arbitrary<Step> {
   const move = move$(sizes);
   const of = fc.nat({ max: 1000 });
-  const far = fc.constantFrom(1, HOUR, 5 * DAY).map((off) => ({ kind: 'farthest' as const, off }));
+  const far = fc.constantFrom(1, HOUR, 5 * DAY).map(off => ({ kind: 'farthest' as const, off }));
   return fc.oneof(
     { weight: 24, arbitrary: fc.record({ kind: fc.constant('event' as const), move, prefix: prefix$ }) },
     { weight: 6, arbitrary: fc.record({ kind: fc.constant('copy' as const), of, payload: fc.constantFrom('same' as const, 'keys' as const, 'other' as const) }) },
@@ -109,13 +109,15 @@ export function arbLogPlan(options: LogOptions = {}): fc.Arbitrary<LogPlan> {
 
 /** A log for one registry; streams and types are those of `arbRegistry`, or any other registry's. */
 export function arbLog(registry: Registry, options: LogOptions = {}): fc.Arbitrary<Log> {
-  return fc.record(Object.fromEntries(Object.keys(registry.streams).map((name) => [name, stream$(options)]))).map((plan) => logFor(registry, plan as LogPlan));
+  return fc.record(Object.fromEntries(Object.keys(registry.streams).map(name => [name, stream$(options)]))).map(plan => logFor(registry, plan as LogPlan));
 }
 
 export function logFor(registry: Registry, plan: LogPlan): Log {
   const log: Log = {};
   for (const stream of Object.values(registry.streams)) {
-    const types = Object.values(registry.events).filter((e) => e.stream === stream.name).map((e) => e.type);
+    const types = Object.values(registry.events)
+      .filter(e => e.stream === stream.name)
+      .map(e => e.type);
     const writer = new Writer(stream, types, plan[stream.name] as StreamLogPlan);
     log[stream.name] = writer.write();
   }
@@ -170,7 +172,7 @@ class Writer {
       if (this.stream.maxAhead === null || step.n >= 100) this.newest.set(this.partition(planned), ts + 100);
       return;
     }
-    const good = this.out.filter((e) => !e.rejected);
+    const good = this.out.filter(e => !e.rejected);
     const earlier = good[step.of % Math.max(1, good.length)];
     if (earlier === undefined) return;
     if (step.kind === 'tie') return this.add(planned, earlier.ts, id);

@@ -32,8 +32,8 @@ export const COLUMNS: ColumnPlan[] = [
 export const TYPES: Record<string, string[]> = { clicks: ['buy', 'cart', 'idle', 'view'], pings: ['ping'] };
 const ENTITIES: Record<string, string[]> = { device: ['device'], place: ['user_id', 'region'], user: ['user_id'], visit: ['user_id', 'device'] };
 
-const numeric = COLUMNS.filter((c) => c.kind !== 'string' && c.kind !== 'bool');
-const sorted = COLUMNS.filter((c) => c.kind !== 'bool');
+const numeric = COLUMNS.filter(c => c.kind !== 'string' && c.kind !== 'bool');
+const sorted = COLUMNS.filter(c => c.kind !== 'bool');
 const column$ = (from: ColumnPlan[]) => fc.constantFrom(...from);
 const n$ = fc.constantFrom(1, 2, 3, 10);
 const q$ = fc.constantFrom({ num: 1, den: 2 }, { num: 9, den: 10 }, { num: 99, den: 100 }, { num: 1, den: 1 }, { num: 1, den: 1000 }, { num: 1, den: 4 });
@@ -64,15 +64,17 @@ function isNumeric(shape: Partial<AggPlan> & { op: AggOp }, options: RegistryOpt
 }
 
 /** A filter of at most two levels, its literals from the values that logs are made of. */
-export const filter$: fc.Arbitrary<FilterPlan> = fc.letrec<{ leaf: FilterPlan; node: FilterPlan }>((tie) => ({
-  leaf: column$(COLUMNS).chain((c) => leaf$(c)),
+export const filter$: fc.Arbitrary<FilterPlan> = fc.letrec<{ leaf: FilterPlan; node: FilterPlan }>(tie => ({
+  leaf: column$(COLUMNS).chain(c => leaf$(c)),
   node: fc.oneof(
     { weight: 4, arbitrary: tie('leaf') },
-    { weight: 1, arbitrary: tie('leaf').map((arg) => ({ op: 'not' as const, arg })) },
+    { weight: 1, arbitrary: tie('leaf').map(arg => ({ op: 'not' as const, arg })) },
     { weight: 1, arbitrary: fc.record({ op: fc.constantFrom('and' as const, 'or' as const), args: fc.array(tie('leaf'), { minLength: 1, maxLength: 3 }) }) },
     {
       weight: 1,
-      arbitrary: fc.record({ op: fc.constantFrom('and' as const, 'or' as const), args: fc.array(tie('leaf'), { minLength: 2, maxLength: 2 }) }).map((arg) => ({ op: 'not' as const, arg })),
+      arbitrary: fc
+        .record({ op: fc.constantFrom('and' as const, 'or' as const), args: fc.array(tie('leaf'), { minLength: 2, maxLength: 2 }) })
+        .map(arg => ({ op: 'not' as const, arg })),
     },
   ),
 })).node;
@@ -90,11 +92,11 @@ function leaf$(c: ColumnPlan): fc.Arbitrary<FilterPlan> {
 
 const w$ = fc.constantFrom(1, SECOND, 7 * SECOND, MINUTE, 5 * MINUTE, 7 * MINUTE, HOUR, 90 * MINUTE, DAY, 3 * DAY, 7 * DAY);
 export const frame$: fc.Arbitrary<FramePlan> = fc.oneof(
-  { weight: 4, arbitrary: w$.map((w) => ({ kind: 'over' as const, w })) },
+  { weight: 4, arbitrary: w$.map(w => ({ kind: 'over' as const, w })) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('tumbling' as const), w: w$, previous: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('hopping' as const), w: w$, h: fc.constantFrom(1, SECOND, 10 * SECOND, MINUTE, 10 * MINUTE, HOUR, DAY) }) },
   { weight: 2, arbitrary: fc.constant({ kind: 'lifetime' as const }) },
-  { weight: 2, arbitrary: fc.constantFrom(1, SECOND, 10 * SECOND, MINUTE, 30 * MINUTE, 6 * HOUR).map((gap) => ({ kind: 'session' as const, gap })) },
+  { weight: 2, arbitrary: fc.constantFrom(1, SECOND, 10 * SECOND, MINUTE, 30 * MINUTE, 6 * HOUR).map(gap => ({ kind: 'session' as const, gap })) },
 );
 
 function agg$(shape: fc.Arbitrary<Partial<AggPlan> & { op: AggOp }>, options: RegistryOptions): fc.Arbitrary<AggPlan> {
@@ -102,7 +104,7 @@ function agg$(shape: fc.Arbitrary<Partial<AggPlan> & { op: AggOp }>, options: Re
   // `idle` is used by few, so that some registries ignore it.
   const types$ = fc.uniqueArray(fc.constantFrom('buy', 'buy', 'view', 'view', 'cart', 'idle'), { minLength: 1, maxLength: 3 });
   const where = fc.option(filter$, { nil: undefined, freq: 2 });
-  return fc.record({ shape, stream: fc.constantFrom(...streams), types: types$, where }).map((r) => ({
+  return fc.record({ shape, stream: fc.constantFrom(...streams), types: types$, where }).map(r => ({
     ...r.shape,
     stream: r.stream,
     events: r.stream === 'pings' ? ['ping'] : [...r.types].sort(),
@@ -123,11 +125,12 @@ const ttl$ = fc.constantFrom(null, null, SECOND, MINUTE, HOUR, 2 * DAY);
 
 function feature$(options: RegistryOptions) {
   const shape = shape$(options);
-  const side = agg$(shape.filter((s) => isNumeric(s, options)), options);
-  const zero = fc.constantFrom(undefined, undefined, 0, -1.5);
-  const ratio = fc.record({ num: side, den: side, zero }).map(
-    (r): RatioPlan => ({ op: 'ratio', num: r.num, den: r.den, ...(r.zero === undefined ? {} : { zero: r.zero }) }),
+  const side = agg$(
+    shape.filter(s => isNumeric(s, options)),
+    options,
   );
+  const zero = fc.constantFrom(undefined, undefined, 0, -1.5);
+  const ratio = fc.record({ num: side, den: side, zero }).map((r): RatioPlan => ({ op: 'ratio', num: r.num, den: r.den, ...(r.zero === undefined ? {} : { zero: r.zero }) }));
   return fc.record({
     entity: fc.constantFrom('user', 'user', 'place', 'device', 'visit'),
     agg: fc.oneof({ weight: 5, arbitrary: agg$(shape, options) }, { weight: 1, arbitrary: ratio }),
@@ -141,9 +144,9 @@ export function arbRegistry(options: RegistryOptions = {}): fc.Arbitrary<Registr
   const ahead = { never: fc.constant(null), always: fc.constantFrom(HOUR, 2 * DAY), maybe: fc.constantFrom(null, null, HOUR, 2 * DAY) };
   const stream$ = fc.record({ lateness: fc.constantFrom(0, SECOND, 10 * MINUTE, 10 * MINUTE, HOUR, 2 * DAY), maxAhead: ahead[options.maxAhead ?? 'maybe'] });
   const features$ = fc.array(feature$(options), { minLength: 1, maxLength: options.maxFeatures ?? 8 });
-  return fc.record({ clicks: stream$, pings: stream$, features: features$ }).map((r) => {
+  return fc.record({ clicks: stream$, pings: stream$, features: features$ }).map(r => {
     const names = options.streams === 1 ? ['clicks'] : ['clicks', 'pings'];
-    const streams = [streamPlan('clicks', r.clicks), streamPlan('pings', { ...r.pings, type: null })].filter((s) => names.includes(s.name));
+    const streams = [streamPlan('clicks', r.clicks), streamPlan('pings', { ...r.pings, type: null })].filter(s => names.includes(s.name));
     const features = r.features.map((f, i): WindowFeaturePlan => {
       const keeps = f.frame.kind === 'lifetime' || f.frame.kind === 'session';
       const value = defaultFor(f.agg, f.pick);
@@ -152,7 +155,7 @@ export function arbRegistry(options: RegistryOptions = {}): fc.Arbitrary<Registr
     return registry({
       entities: Object.entries(ENTITIES).map(([name, key]) => entityPlan(name, key)),
       streams,
-      events: names.flatMap((stream) => (TYPES[stream] as string[]).map((type) => eventPlan(stream, type, COLUMNS))),
+      events: names.flatMap(stream => (TYPES[stream] as string[]).map(type => eventPlan(stream, type, COLUMNS))),
       features,
     });
   });

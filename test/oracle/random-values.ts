@@ -43,7 +43,7 @@ const VALUES: Record<string, fc.Arbitrary<Exclude<ColumnValue, null>>> = {
 
 /** Literal of a filter: numbers as scaled integer text. */
 export function literalOf(column: string): fc.Arbitrary<string | boolean> {
-  return (VALUES[column] as fc.Arbitrary<Exact | string | boolean>).map((v) => (typeof v === 'boolean' ? v : String(v)));
+  return (VALUES[column] as fc.Arbitrary<Exact | string | boolean>).map(v => (typeof v === 'boolean' ? v : String(v)));
 }
 
 /** The columns of one event; any may be null, and a null one may be absent. */

@@ -19,7 +19,5 @@ export interface World {
 
 /** A registry and a log for it. No `chain`, so both shrink well. */
 export function arbWorld(options: RegistryOptions & LogOptions = {}): fc.Arbitrary<World> {
-  return fc
-    .tuple(arbRegistry(options), arbLogPlan(options))
-    .map(([registry, plan]) => ({ registry, log: logFor(registry, plan) }));
+  return fc.tuple(arbRegistry(options), arbLogPlan(options)).map(([registry, plan]) => ({ registry, log: logFor(registry, plan) }));
 }

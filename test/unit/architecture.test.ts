@@ -8,7 +8,20 @@ import { describe, expect, it } from 'vitest';
 const SRC = fileURLToPath(new URL('../../src/', import.meta.url));
 /** An import goes to a lower floor or stays in its folder. Ports speak in the engine's terms, so they stand above it. */
 const FLOORS: Record<string, number> = {
-  lib: 0, define: 1, registry: 2, engine: 3, sql: 3, ports: 4, stores: 5, bus: 5, index: 5, tracking: 5, config: 5, runtime: 6, cli: 7, ui: 7,
+  lib: 0,
+  define: 1,
+  registry: 2,
+  engine: 3,
+  sql: 3,
+  ports: 4,
+  stores: 5,
+  bus: 5,
+  index: 5,
+  tracking: 5,
+  config: 5,
+  runtime: 6,
+  cli: 7,
+  ui: 7,
 };
 const ADAPTERS = new Set(['stores', 'bus', 'index', 'tracking']);
 const MAX_FILE = 400;
@@ -27,8 +40,7 @@ function read(name: string, text = readFileSync(path.join(SRC, name), 'utf8')): 
   const ast = ts.createSourceFile(name, text, ts.ScriptTarget.ES2023, true, kind);
   const source: Source = { name, text, ast, imports: [] };
   const add = (node: ts.Node | undefined, dynamic: boolean, typeOnly: boolean) => {
-    if (node && ts.isStringLiteralLike(node) && node.text.startsWith('.'))
-      source.imports.push({ to: path.posix.join(path.posix.dirname(name), node.text), dynamic, typeOnly });
+    if (node && ts.isStringLiteralLike(node) && node.text.startsWith('.')) source.imports.push({ to: path.posix.join(path.posix.dirname(name), node.text), dynamic, typeOnly });
   };
   walk(ast, node => {
     if (ts.isImportDeclaration(node)) add(node.moduleSpecifier, false, node.importClause?.phaseModifier === ts.SyntaxKind.TypeKeyword);
@@ -110,8 +122,7 @@ function uses(s: Source, what: (node: ts.Node) => boolean): string[] {
 const isMember = (node: ts.Node, object: string, names: RegExp): boolean =>
   ts.isPropertyAccessExpression(node) && node.expression.getText() === object && names.test(node.name.text);
 const prints = (node: ts.Node): boolean => isMember(node, 'console', /^/) || isMember(node, 'process', /^(exit|exitCode|stdout|stderr)$/);
-const readsTheClock = (node: ts.Node): boolean =>
-  isMember(node, 'Date', /^now$/) || (ts.isNewExpression(node) && node.expression.getText() === 'Date' && !node.arguments?.length);
+const readsTheClock = (node: ts.Node): boolean => isMember(node, 'Date', /^now$/) || (ts.isNewExpression(node) && node.expression.getText() === 'Date' && !node.arguments?.length);
 const isAny = (node: ts.Node): boolean => node.kind === ts.SyntaxKind.AnyKeyword;
 
 describe('the house', () => {

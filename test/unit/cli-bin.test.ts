@@ -112,7 +112,10 @@ describe('a project, end to end', () => {
   }, 60_000);
 
   it('a running worker finishes its batch on SIGINT: 130, on SIGTERM: 0, with its answer', async () => {
-    for (const [signal, expected] of [['SIGINT', 130], ['SIGTERM', 0]] as const) {
+    for (const [signal, expected] of [
+      ['SIGINT', 130],
+      ['SIGTERM', 0],
+    ] as const) {
       const child = spawn(process.execPath, [BIN, 'worker', '--json'], { cwd: shop, stdio: 'pipe' });
       let out = '';
       child.stdout.on('data', (t: Buffer) => (out += t));

@@ -5,7 +5,8 @@ describe('flags', () => {
   it('reads whole numbers, with separators', () => {
     expect(whole(1)('5000', '--limit')).toBe(5000);
     expect(whole(0)('1_000_000', '--limit')).toBe(1_000_000);
-    for (const text of ['0', '-1', '1.5', 'x', '', '1e3']) expect(() => whole(1)(text, '--limit'), text).toThrow(expect.objectContaining({ code: 'BAD_FLAG', message: expect.stringContaining('--limit') }));
+    for (const text of ['0', '-1', '1.5', 'x', '', '1e3'])
+      expect(() => whole(1)(text, '--limit'), text).toThrow(expect.objectContaining({ code: 'BAD_FLAG', message: expect.stringContaining('--limit') }));
   });
 
   it('reads rates and multiples', () => {

@@ -46,7 +46,9 @@ describe('output', () => {
     expect(people.text).toEqual({ out: '', err: "error UNKNOWN_FEATURE there is no feature 'user_scor'\n  at features.ts:3:1\n  -> Did you mean: user_score?\n" });
     const json = capture({ json: true });
     json.out.fail(error);
-    expect(JSON.parse(json.text.out)).toEqual({ error: { code: 'UNKNOWN_FEATURE', message: "there is no feature 'user_scor'", hint: 'Did you mean: user_score?', where: 'features.ts:3:1' } });
+    expect(JSON.parse(json.text.out)).toEqual({
+      error: { code: 'UNKNOWN_FEATURE', message: "there is no feature 'user_scor'", hint: 'Did you mean: user_score?', where: 'features.ts:3:1' },
+    });
     expect(json.text.err).toBe('');
   });
 
@@ -63,7 +65,13 @@ describe('output', () => {
       { code: 'BAD_DURATION' as const, message: 'x', where: 'features.ts:1:1', hint: 'h' },
       { code: 'UNKNOWN_ENTITY' as const, message: 'y' },
     ];
-    expect(errorLines(new FabraError('COMPILE_FAILED', '2 problems', { problems }))).toEqual(['error BAD_DURATION x', '  at features.ts:1:1', '  -> h', 'error UNKNOWN_ENTITY y', '2 problems']);
+    expect(errorLines(new FabraError('COMPILE_FAILED', '2 problems', { problems }))).toEqual([
+      'error BAD_DURATION x',
+      '  at features.ts:1:1',
+      '  -> h',
+      'error UNKNOWN_ENTITY y',
+      '2 problems',
+    ]);
   });
 
   it('colours a terminal only, and honours NO_COLOR and FORCE_COLOR', () => {
@@ -81,7 +89,16 @@ describe('output', () => {
   });
 
   it('lays out columns', () => {
-    expect(columns([['A', 'N'], ['long', '5'], ['x', '1,000']], [1])).toEqual(['A         N', 'long      5', 'x     1,000']);
+    expect(
+      columns(
+        [
+          ['A', 'N'],
+          ['long', '5'],
+          ['x', '1,000'],
+        ],
+        [1],
+      ),
+    ).toEqual(['A         N', 'long      5', 'x     1,000']);
     expect(clip('abcdef', 4)).toBe('abc…');
     expect(plural(1, 'event')).toBe('1 event');
     expect(plural(1234, 'entity', 'entities')).toBe('1,234 entities');

@@ -10,7 +10,11 @@ async function parse(line: string, table: CommandSpec[] = COMMANDS) {
   const argv = line === '' ? [] : line.split(' ');
   return { chosen: await program.parse(argv), help: () => help };
 }
-const failure = (line: string): Promise<FabraError> => parse(line).then(() => expect.unreachable(line), (e: FabraError) => e);
+const failure = (line: string): Promise<FabraError> =>
+  parse(line).then(
+    () => expect.unreachable(line),
+    (e: FabraError) => e,
+  );
 
 describe('the command line', () => {
   it('finds commands and those inside groups', async () => {
@@ -21,7 +25,16 @@ describe('the command line', () => {
 
   it('parses flags once, the common ones apart', async () => {
     const { chosen } = await parse('get user u1 --features a,b --as-of 2025-01-15T00:00:00Z --project shop --quiet');
-    expect((await parseFlags(chosen!)).common).toEqual({ project: 'shop', config: undefined, asOf: Date.UTC(2025, 0, 15), features: ['a', 'b'], service: undefined, yes: false, json: false, quiet: true });
+    expect((await parseFlags(chosen!)).common).toEqual({
+      project: 'shop',
+      config: undefined,
+      asOf: Date.UTC(2025, 0, 15),
+      features: ['a', 'b'],
+      service: undefined,
+      yes: false,
+      json: false,
+      quiet: true,
+    });
     const bad = await parse('events tail --limit many');
     await expect(parseFlags(bad.chosen!)).rejects.toMatchObject({ code: 'BAD_FLAG', message: expect.stringContaining('--limit') });
   });
@@ -55,7 +68,10 @@ describe('the command line', () => {
 
   it.each(COMMANDS.map(c => [c.name, c] as const))('%s: its examples parse, its code loads', async (_name, spec) => {
     for (const example of spec.examples) {
-      const words = example.replace(/ < .*/, '').match(/'[^']*'|\S+/g)!.slice(1);
+      const words = example
+        .replace(/ < .*/, '')
+        .match(/'[^']*'|\S+/g)!
+        .slice(1);
       const program = buildProgram(COMMANDS, GROUPS, '1', () => {});
       const chosen = await program.parse(words.map(w => w.replace(/^'|'$/g, '')));
       expect(chosen?.spec.name).toBe(spec.name);

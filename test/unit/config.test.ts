@@ -17,7 +17,17 @@ const resolve = (env: NodeJS.ProcessEnv = {}, flags = {}) => resolveConfig({ dir
 describe('configuration', () => {
   it('needs none', async () => {
     const c = await resolve();
-    expect(c).toMatchObject({ dir, file: null, online: 'embedded', bus: 'embedded', env: 'dev', apiKey: null, workerBatchSize: null, workerPollInterval: 1, consumerGroup: 'fabra_workers' });
+    expect(c).toMatchObject({
+      dir,
+      file: null,
+      online: 'embedded',
+      bus: 'embedded',
+      env: 'dev',
+      apiKey: null,
+      workerBatchSize: null,
+      workerPollInterval: 1,
+      consumerGroup: 'fabra_workers',
+    });
     expect(c.offline).toBe(path.join(dir, '.fabra/offline'));
     expect(c.features).toBe(path.join(dir, 'features.ts'));
     expect(new Set(Object.values(c.origins))).toEqual(new Set(['default']));
@@ -28,7 +38,14 @@ describe('configuration', () => {
     writeFileSync(path.join(dir, '.env'), 'FABRA_ENV=staging\nFABRA_WORKER_BATCH_SIZE=7\nFABRA_API_KEY=from-file\n');
     const env: NodeJS.ProcessEnv = { FABRA_API_KEY: 'from-shell', FABRA_WORKER_POLL_INTERVAL: '0.25' };
     const c = await resolve(env, { workerBatchSize: 500 });
-    expect(c).toMatchObject({ offline: path.join(dir, 'history'), features: path.join(dir, 'src/features.ts'), env: 'staging', apiKey: 'from-shell', workerBatchSize: 500, workerPollInterval: 0.25 });
+    expect(c).toMatchObject({
+      offline: path.join(dir, 'history'),
+      features: path.join(dir, 'src/features.ts'),
+      env: 'staging',
+      apiKey: 'from-shell',
+      workerBatchSize: 500,
+      workerPollInterval: 0.25,
+    });
     expect(c.origins).toEqual({
       online: 'default',
       offline: 'fabra.config.ts',

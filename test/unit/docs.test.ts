@@ -20,8 +20,6 @@ const README = 'README.md';
 const DOCS = [README, ...inFolder('docs')];
 const GUIDES = [...DOCS, ...readdirSync(path.join(ROOT, 'templates')).map(t => `templates/${t}/README.md`)].filter(f => existsSync(path.join(ROOT, f)));
 const LINKED = [...GUIDES, ...inFolder('docs/decisions')];
-/** Promised by a link and still to be written: it may be missing, nothing else may. */
-const TO_COME = new Set(['docs/performance.md']);
 
 const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8');
 
@@ -279,7 +277,7 @@ describe('links', () => {
           seen++;
           const to = target === '' ? file : path.posix.normalize(path.posix.join(path.posix.dirname(file), target));
           if (!existsSync(path.join(ROOT, to))) {
-            if (!TO_COME.has(to)) broken.push(`${at}: ${m[1]}`);
+            broken.push(`${at}: ${m[1]}`);
           } else if (anchor !== undefined && !anchors(to).has(anchor)) broken.push(`${at}: ${m[1]}`);
         }
     expect(broken).toEqual([]);

@@ -10,13 +10,13 @@ function subject(c: OracleCase): Subject {
   const oracle = new Oracle(c.registry, c.log);
   return {
     value: (id, key, T) => oracle.value(id, key, T),
-    verdicts: (stream) => oracle.verdicts(stream).map((j) => j.verdict),
-    counters: (stream) => oracle.counters(stream),
+    verdicts: stream => oracle.verdicts(stream).map(j => j.verdict),
+    counters: stream => oracle.counters(stream),
   };
 }
 
 describe('the oracle on the written cases', () => {
-  it.each(cases.map((c) => [c.name, c] as const))('%s', async (_, c) => {
+  it.each(cases.map(c => [c.name, c] as const))('%s', async (_, c) => {
     expect(await mismatches(c, subject(c))).toEqual([]);
   });
 });

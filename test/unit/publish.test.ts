@@ -95,7 +95,12 @@ describe('refusals', () => {
   });
 
   it('no key and no entity_id (T71)', async () => {
-    expect(await refused({ payload: anonymous }, 'page_view')).toMatchObject({ code: 'BAD_EVENT', httpStatus: 422, path: 'payload.user_id', hint: expect.stringContaining('entity_id') });
+    expect(await refused({ payload: anonymous }, 'page_view')).toMatchObject({
+      code: 'BAD_EVENT',
+      httpStatus: 422,
+      path: 'payload.user_id',
+      hint: expect.stringContaining('entity_id'),
+    });
     const shop = entity('shop', { key: 'shop' });
     const sale = stream('sales', {}).event('sale', z.object({ shop: z.string().nullish() }));
     const by = new Publisher(project, compileDefinitions({ shop, sale, n: feature(shop, 'n', count(sale).over('1h')) }) as unknown as Compiled);
@@ -137,7 +142,12 @@ describe('lines', () => {
   it('good lines are in the log beside bad ones, each with its number', async () => {
     const good = JSON.stringify({ event_type: 'page_view', payload: view });
     const results = await publisher.publishLines([good, '', 'nope', '[]', good], 10);
-    expect(results.map(r => [r.line, r.ok])).toEqual([[10, true], [12, false], [13, false], [14, true]]);
+    expect(results.map(r => [r.line, r.ok])).toEqual([
+      [10, true],
+      [12, false],
+      [13, false],
+      [14, true],
+    ]);
     for (const r of results) if (r.ok) expect(await stored(r)).toMatchObject(view);
   });
 
@@ -166,7 +176,10 @@ describe('lines', () => {
   });
 
   it('a failing log fails the events, not the process', async () => {
-    const broken = { clock: project.clock, bus: Object.assign(Object.create(project.bus) as Project['bus'], { append: () => Promise.reject(Object.assign(new Error('x'), { code: 'ENOSPC' })) }) };
+    const broken = {
+      clock: project.clock,
+      bus: Object.assign(Object.create(project.bus) as Project['bus'], { append: () => Promise.reject(Object.assign(new Error('x'), { code: 'ENOSPC' })) }),
+    };
     expect(await refused({ payload: view }, 'page_view', new Publisher(broken, compiled))).toMatchObject({ code: 'DISK_FULL' });
   });
 });

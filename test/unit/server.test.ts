@@ -65,7 +65,11 @@ beforeAll(async () => {
   compiled = await compileAt(dir);
   project = await openTestProject(dir);
   await applyRegistry(project, compiled, { newVersion: false, consent: false });
-  await project.bus.append('clicks', events.map(e => ({ bytes: Buffer.from(JSON.stringify(e)) })), Date.now());
+  await project.bus.append(
+    'clicks',
+    events.map(e => ({ bytes: Buffer.from(JSON.stringify(e)) })),
+    Date.now(),
+  );
   await work();
   url = await start();
 });
@@ -112,9 +116,18 @@ describe('POST /v1/features', () => {
   });
 
   it.each([
-    [['u3', 'u1', 'u2'], [0, 3, 1]],
-    [['u2', 'u2', 'u1'], [1, 1, 3]],
-    [['u3', 'u1', 'u3', 'u2'], [0, 3, 0, 1]],
+    [
+      ['u3', 'u1', 'u2'],
+      [0, 3, 1],
+    ],
+    [
+      ['u2', 'u2', 'u1'],
+      [1, 1, 3],
+    ],
+    [
+      ['u3', 'u1', 'u3', 'u2'],
+      [0, 3, 0, 1],
+    ],
   ])('%j (63)', async (user_id, values) => {
     expect((await ask({ entities: { user_id }, features: ['user_views_5m'] })).body.results[0].values).toEqual(values);
   });
@@ -142,7 +155,11 @@ describe('POST /v1/features', () => {
 
   it('int64 is text, a default replaces null, ratios are whole', async () => {
     const { body } = await ask({ entities: { user_id: ['u1', 'u2', '7'] }, features: ['account', 'place', 'cr'] });
-    expect(body.results.map((r: { values: unknown[] }) => r.values)).toEqual([['9007199254740993', null, null], ['p1', 'p1', 'home'], [1 / 3, 0, 0]]);
+    expect(body.results.map((r: { values: unknown[] }) => r.values)).toEqual([
+      ['9007199254740993', null, null],
+      ['p1', 'p1', 'home'],
+      [1 / 3, 0, 0],
+    ]);
   });
 
   it('a failing derived feature fails its own cell (57, T76), with the reason beside it', async () => {
@@ -250,10 +267,25 @@ describe('events', () => {
   });
 
   it('many at once: each line its answer, no good one lost', async () => {
-    const lines = [JSON.stringify({ event_type: 'page_view', user_id: 'u8', ...view, event_ts: at('12:04:58') }), '{"event_type":"page_view","entity_id":8}', 'nope', '', JSON.stringify({ event_type: 'page_vew' })];
+    const lines = [
+      JSON.stringify({ event_type: 'page_view', user_id: 'u8', ...view, event_ts: at('12:04:58') }),
+      '{"event_type":"page_view","entity_id":8}',
+      'nope',
+      '',
+      JSON.stringify({ event_type: 'page_vew' }),
+    ];
     const { status, body } = await post('/v1/events', lines.join('\r\n'), url, { 'content-type': 'application/x-ndjson' });
     expect(status).toBe(207);
-    expect(body).toMatchObject({ accepted: 1, rejected: 3, results: [{ line: 1, ok: true }, { line: 2, ok: false, error: { code: 'BAD_EVENT', path: 'session_id' } }, { line: 3, error: { code: 'BAD_EVENT' } }, { line: 5, error: { code: 'UNKNOWN_EVENT', hint: 'Did you mean: page_view?' } }] });
+    expect(body).toMatchObject({
+      accepted: 1,
+      rejected: 3,
+      results: [
+        { line: 1, ok: true },
+        { line: 2, ok: false, error: { code: 'BAD_EVENT', path: 'session_id' } },
+        { line: 3, error: { code: 'BAD_EVENT' } },
+        { line: 5, error: { code: 'UNKNOWN_EVENT', hint: 'Did you mean: page_view?' } },
+      ],
+    });
     await work();
     expect((await ask({ entities: { user_id: ['u8'] }, features: ['user_views_5m'] })).body.results[0].values).toEqual([1]);
     expect((await post('/v1/events', [{ event_type: 'page_view', entity_id: 'u8', payload: view }])).status).toBe(200);
@@ -316,7 +348,10 @@ describe('the rest', () => {
       const { port, hostname } = new URL(url);
       const socket = connect(Number(port), hostname, () => socket.write('NOT HTTP\r\n\r\n'));
       let text = '';
-      socket.on('data', d => (text += d.toString())).on('end', () => resolve(text)).on('error', reject);
+      socket
+        .on('data', d => (text += d.toString()))
+        .on('end', () => resolve(text))
+        .on('error', reject);
     });
     expect(answer).toMatch(/^HTTP\/1\.1 400 /);
     expect(answer).toContain('"code":"BAD_REQUEST"');
@@ -324,7 +359,14 @@ describe('the rest', () => {
 
   it('a failing store is a 5xx without its words or a stack, /readyz says so, and what it said is logged', async () => {
     const logged: Record<string, unknown>[] = [];
-    const failing = { ...project, log: { level: 'info' as const, log: (_: string, f: Record<string, unknown>) => void logged.push(f) }, online: Object.assign(Object.create(project.online) as TestProject['online'], { read: () => Promise.reject(new Error('secret words')), streamMark: () => new Promise(() => {}) }) };
+    const failing = {
+      ...project,
+      log: { level: 'info' as const, log: (_: string, f: Record<string, unknown>) => void logged.push(f) },
+      online: Object.assign(Object.create(project.online) as TestProject['online'], {
+        read: () => Promise.reject(new Error('secret words')),
+        streamMark: () => new Promise(() => {}),
+      }),
+    };
     const app = createServer(failing, compiled);
     open.push(app);
     const from = await app.listen({ host: '127.0.0.1', port: 0 });
@@ -337,7 +379,11 @@ describe('the rest', () => {
   });
 
   it('metrics: routes by template, types by registry; a thousand keys add no series (T80)', async () => {
-    const series = async () => ((await call('/metrics')).body as string).split('\n').filter(l => l && !l.startsWith('#')).map(l => l.replace(/ \S+$/, ''));
+    const series = async () =>
+      ((await call('/metrics')).body as string)
+        .split('\n')
+        .filter(l => l && !l.startsWith('#'))
+        .map(l => l.replace(/ \S+$/, ''));
     await call('/v1/features/user/x0');
     await post('/ingest/unheard_of', {});
     await call('/no/such/path');
@@ -364,8 +410,10 @@ describe('access', () => {
     for (const path of ['/healthz', '/readyz']) expect((await call(path, {}, from)).status).toBe(200);
     for (const path of ['/metrics', '/openapi.json', '/registry', '/v1/features/user/u1', '/nothing', '/healthz/']) {
       expect(await call(path, {}, from)).toMatchObject({ status: 403, body: { error: { code: 'FORBIDDEN' } } });
-      for (const headers of [{ 'x-api-key': 'secre' }, { authorization: 'Bearer wrong' }, { authorization: 'secret' }] as Record<string, string>[]) expect((await call(path, { headers }, from)).status).toBe(403);
-      for (const headers of [{ 'x-api-key': 'secret' }, { authorization: 'Bearer secret' }, { authorization: 'bearer  secret' }] as Record<string, string>[]) expect((await call(path, { headers }, from)).status).not.toBe(403);
+      for (const headers of [{ 'x-api-key': 'secre' }, { authorization: 'Bearer wrong' }, { authorization: 'secret' }] as Record<string, string>[])
+        expect((await call(path, { headers }, from)).status).toBe(403);
+      for (const headers of [{ 'x-api-key': 'secret' }, { authorization: 'Bearer secret' }, { authorization: 'bearer  secret' }] as Record<string, string>[])
+        expect((await call(path, { headers }, from)).status).not.toBe(403);
     }
     expect((await post('/ingest/page_view', {}, from)).status).toBe(403);
   });
@@ -399,7 +447,9 @@ describe('access', () => {
     });
     const app = createServer({ ...project, bus: slow }, compiled);
     const from = await app.listen({ host: '127.0.0.1', port: 0 });
-    const answers = Promise.allSettled(Array.from({ length: 20 }, (_, i) => post('/ingest/page_view', { event_id: `last${i}`, entity_id: 'z', payload: { session_id: 's' } }, from)));
+    const answers = Promise.allSettled(
+      Array.from({ length: 20 }, (_, i) => post('/ingest/page_view', { event_id: `last${i}`, entity_id: 'z', payload: { session_id: 's' } }, from)),
+    );
     while (taken === 0) await new Promise(r => setTimeout(r, 5));
     const before = taken;
     await app.close();
