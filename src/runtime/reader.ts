@@ -53,6 +53,8 @@ interface Planned {
   derive: DerivePlan;
 }
 
+const EXPIRED = 'AS_OF_EXPIRED';
+
 export class FeatureReader {
   readonly registry: Registry;
   readonly groups: Groups;
@@ -68,8 +70,8 @@ export class FeatureReader {
   }
 
   /**
-   * Values with status and time for every row.
-   * @throws FabraError UNKNOWN_FEATURE, AS_OF_EXPIRED, STORE_FAILED.
+   * Values with status and time for every row. A feature that needs dropped detail is ERROR(AS_OF_EXPIRED).
+   * @throws FabraError UNKNOWN_FEATURE; AS_OF_EXPIRED when that is all there is to a row; STORE_FAILED.
    */
   async read(query: FeatureQuery): Promise<FeatureAnswer> {
     const plan = this.plan(query.features);
@@ -81,6 +83,7 @@ export class FeatureReader {
       const known = new Map<string, Cell>();
       const mine = plan.items.map((_p, i) => answers[places[r * width + i]!] ?? null);
       for (const w of plan.windows) known.set(w.feature.id, this.windowCell(w, mine, query.at));
+      this.refuseExpired(plan, mine, known, query.at);
       if (plan.derive.steps.length > 0) runDerive(plan.derive, known, Array.isArray(query.request) ? query.request[r] : query.request, query.at);
       return plan.asked.map(f => known.get(f.id)!);
     });
@@ -133,6 +136,16 @@ export class FeatureReader {
     return places;
   }
 
+  /** One feature behind the retention is its own cell's error; a row with nothing else is the caller's. */
+  private refuseExpired(plan: Planned, mine: readonly (ReadAnswer | null)[], known: ReadonlyMap<string, Cell>, at: number): void {
+    const first = plan.windows[0];
+    if (!first || !plan.windows.every(w => known.get(w.feature.id)!.reason === EXPIRED)) return;
+    const floor = Math.max(...first.sides.map(s => mine[s.item]!.floor ?? Number.NEGATIVE_INFINITY));
+    throw new FabraError('AS_OF_EXPIRED', `${first.feature.id} as of ${iso(at)} needs events before ${iso(floor)}, which are no longer kept online`, {
+      hint: 'Ask a later instant, or compute it from history: fabra historical.',
+    });
+  }
+
   private windowCell(w: PlannedWindow, mine: readonly (ReadAnswer | null)[], at: number): Cell {
     const f = w.feature;
     let floor = Number.NEGATIVE_INFINITY;
@@ -142,7 +155,7 @@ export class FeatureReader {
       if (answer.states === null) return { value: f.default ?? null, status: 'DEFAULTED', ts: null, reason: 'backfilling' };
       if (answer.floor !== null && answer.floor > floor) floor = answer.floor;
     }
-    if (needs(f.frame, at) < floor) throw expired(f, at, floor, this.groups.groups.get(this.groups.features.get(f.id)!.num.group)!);
+    if (needs(f.frame, at) < floor) return { value: null, status: 'ERROR', ts: null, reason: EXPIRED };
     const state = (s: Side) => mine[s.item]!.states![s.at]!;
     return finishCell(
       f,
@@ -164,10 +177,4 @@ export function featureOf(registry: Registry, id: string): FeaturePlan {
 export function keyFrom(registry: Registry, entity: string, row: Record<string, string>): string | null {
   const parts = registry.entities[entity]!.key.map(c => row[c]);
   return parts.some(p => p === undefined || p === null || p === '') ? null : joinKey(parts as string[]);
-}
-
-function expired(f: WindowFeaturePlan, at: number, floor: number, group: Group): FabraError {
-  return new FabraError('AS_OF_EXPIRED', `${f.id} as of ${iso(at)} needs events before ${iso(floor)}, which ${group.id} no longer keeps online`, {
-    hint: 'Ask a later instant, or compute it from history: fabra historical.',
-  });
 }

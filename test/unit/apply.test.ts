@@ -159,6 +159,24 @@ describe('apply', () => {
     await project.close();
   });
 
+  it('one feature behind the retention is its own cell; a read of nothing else is refused', async () => {
+    const { dir, project } = await start(source("count(view).over('1h')", "export const day = feature(user, 'day', count(view).over('1d'));"));
+    const days = Array.from({ length: 4 * 24 }, (_, h) => line(`h${h}`, h * 3600));
+    await project.bus.append('clicks', days, T0 + 5 * 86_400_000);
+    await work(project, dir);
+    const { registry, code } = await compileAt(dir);
+    const reader = new FeatureReader(project, registry, code);
+    const read = (features: string[], hour: number) => reader.read({ features, rows: [{ user_id: 'u1' }], at: T0 + hour * 3_600_000 });
+    // The newest event is 95 h in; a day, 10 minutes and an hour are kept.
+    expect((await read(['user.views', 'user.day'], 90)).cells[0]).toEqual([
+      { value: 1, status: 'PRESENT', ts: T0 + 89 * 3_600_000 },
+      { value: null, status: 'ERROR', ts: null, reason: 'AS_OF_EXPIRED' },
+    ]);
+    await expect(read(['user.day'], 90)).rejects.toMatchObject({ code: 'AS_OF_EXPIRED', exitCode: 2 });
+    await expect(read(['user.views', 'user.day'], 60)).rejects.toMatchObject({ code: 'AS_OF_EXPIRED' });
+    await project.close();
+  });
+
   it('P77: a removed feature shows as a delete and needs consent', async () => {
     const { dir, project } = await start(source("count(view).over('5m')", "export const spend = feature(user, 'spend', sum(view, 'cost').over('1h'));"));
     writeFileSync(join(dir, 'features.ts'), source("count(view).over('5m')"));

@@ -92,7 +92,7 @@ export class Sides {
   async readOnline(question: Question): Promise<Answered | null> {
     try {
       const { cells, position } = await this.reader.read({ features: question.ids, rows: [question.row], at: question.at, request: this.request() });
-      return { question, cells: cells[0]!, position };
+      return cells[0]!.some(c => c.reason?.endsWith('AS_OF_EXPIRED')) ? null : { question, cells: cells[0]!, position };
     } catch (e) {
       if (e instanceof FabraError && e.code === 'AS_OF_EXPIRED') return null;
       throw e;
