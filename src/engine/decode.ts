@@ -19,7 +19,8 @@ export interface RawRecord {
   bytes: Uint8Array;
 }
 
-export type Decoded = { ok: true; event: DecodedEvent; columns: readonly ColumnPlan[] | null } | { ok: false; reason: string };
+/** `text` is the record as it came, for history. */
+export type Decoded = { ok: true; event: DecodedEvent; text: string } | { ok: false; reason: string };
 
 interface TypeDecoder {
   columns: ColumnPlan[];
@@ -46,8 +47,10 @@ export class Decoder {
 
   decode(record: RawRecord, partition: number): Decoded {
     let raw: unknown;
+    let text: string;
     try {
-      raw = JSON.parse(this.text.decode(record.bytes));
+      text = this.text.decode(record.bytes);
+      raw = JSON.parse(text);
     } catch (e) {
       return reject(`not JSON: ${(e as Error).message}`);
     }
@@ -61,9 +64,9 @@ export class Decoder {
     if (id === null) return reject('no usable event id');
     const known = this.types.get(type);
     const event: DecodedEvent = { p: partition, o: record.offset, appended: record.appended, ts, id, type, columns: {} };
-    if (!known) return { ok: true, event, columns: null };
+    if (!known) return { ok: true, event, text };
     const problem = fill(known, object, event.columns);
-    return problem === null ? { ok: true, event, columns: known.columns } : reject(problem);
+    return problem === null ? { ok: true, event, text } : reject(problem);
   }
 
   private idOf(object: Record<string, unknown>, record: RawRecord, partition: number): string | null {

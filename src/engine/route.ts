@@ -44,7 +44,9 @@ export class Router {
       const { columns } = group;
       this.scratch.length = columns.length;
       for (let i = 0; i < columns.length; i++) this.scratch[i] = event.columns[columns[i]!.name] ?? null;
-      emit(group, key, { ts: event.ts, bytes: this.writer.encode(event.ts, type, event.id, this.scratch), applied: false });
+      const { writer } = this;
+      writer.encode(event.ts, type, event.id, this.scratch);
+      emit(group, key, { ts: event.ts, buf: writer.buf, at: writer.start, size: writer.size, applied: false });
     }
     return empty;
   }

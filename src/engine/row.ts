@@ -9,28 +9,38 @@ import type { ColumnValue } from './values.ts';
 
 const HEAD = 13;
 
-/** Writes rows into one growing buffer; `take` hands out a copy of the last row. */
+/** Bytes of one arena: rows of a few batches share it, and it goes when the last of them does. */
+const ARENA = 256 * 1024;
+
+/** Writes rows one behind the other into arenas: a buffer a row would cost more than encoding it. */
 export class RowWriter {
-  private buf = Buffer.allocUnsafe(4096);
+  /** Arena, place and length of the row encoded last. */
+  buf = Buffer.allocUnsafeSlow(ARENA);
+  start = 0;
+  size = 0;
   private at = 0;
 
-  encode(ts: number, type: number, id: string, columns: readonly ColumnValue[]): Buffer {
-    this.at = HEAD;
+  encode(ts: number, type: number, id: string, columns: readonly ColumnValue[]): void {
+    this.start = this.at;
+    this.room(HEAD);
+    this.at += HEAD;
     this.text(id);
     for (let i = 0; i < columns.length; i++) this.value(columns[i]!);
-    const out = Buffer.allocUnsafe(this.at);
-    this.buf.copy(out, 0, 0, this.at);
-    out.writeUInt32LE(this.at, 0);
-    out.writeDoubleLE(ts, 4);
-    out[12] = type;
-    return out;
+    const { buf, start } = this;
+    this.size = this.at - start;
+    buf.writeUInt32LE(this.size, start);
+    buf.writeDoubleLE(ts, start + 4);
+    buf[start + 12] = type;
   }
 
   private room(n: number): void {
     if (this.at + n <= this.buf.length) return;
-    const bigger = Buffer.allocUnsafe(Math.max(this.buf.length * 2, this.at + n));
-    this.buf.copy(bigger, 0, 0, this.at);
-    this.buf = bigger;
+    const written = this.at - this.start;
+    const next = Buffer.allocUnsafeSlow(Math.max(ARENA, 2 * written + n));
+    this.buf.copy(next, 0, this.start, this.at);
+    this.buf = next;
+    this.start = 0;
+    this.at = written;
   }
 
   private value(v: ColumnValue): void {
@@ -83,7 +93,7 @@ export class RowView {
   ts = 0;
   type = 0;
   length = 0;
-  private start = 0;
+  start = 0;
   private readonly offsets: Int32Array;
   private known = 0;
 

@@ -41,7 +41,10 @@ export interface NodeWriter extends NodeReader {
 /** An encoded row with its time, and whether it was new. */
 export interface PendingRow {
   ts: number;
-  bytes: Buffer;
+  /** Where its bytes are. */
+  buf: Buffer;
+  at: number;
+  size: number;
   applied: boolean;
 }
 
@@ -72,14 +75,14 @@ interface Apply {
 export function applyRows(group: Group, nodes: NodeWriter, rows: PendingRow[], most = SPLIT): void {
   const ctx: Apply = { group, nodes, view: new RowView(group.columns.length), most };
   for (const [start, part] of bucket(rows, DAY)) {
-    if (nodes.get(0, start) === undefined) nodes.opened(start);
-    applyTo(ctx, 0, start, part);
+    const node = nodes.get(0, start);
+    if (node === undefined) nodes.opened(start);
+    applyTo(ctx, 0, start, part, node);
   }
 }
 
-function applyTo(ctx: Apply, level: number, start: number, rows: PendingRow[]): void {
+function applyTo(ctx: Apply, level: number, start: number, rows: PendingRow[], node: Buffer | undefined): void {
   const { nodes, view } = ctx;
-  const node = nodes.get(level, start);
   if (node && !isLeaf(node)) return applyToInner(ctx, level, start, node, rows);
   const fresh = dedupe(node, view, rows);
   if (fresh.length === 0) return;
@@ -94,29 +97,29 @@ function applyTo(ctx: Apply, level: number, start: number, rows: PendingRow[]): 
 function split(ctx: Apply, level: number, start: number, leaf: Buffer | undefined, fresh: PendingRow[]): void {
   const { group, nodes, view } = ctx;
   const all = [...fresh];
-  if (leaf) eachRow(leaf, view, v => all.push({ ts: v.ts, bytes: v.bytes(), applied: true }));
+  if (leaf) eachRow(leaf, view, v => all.push({ ts: v.ts, buf: v.buf, at: v.start, size: v.length, applied: true }));
   const totals = newTotals(group);
-  for (const row of all) addTo(group, totals, view, row.bytes);
-  for (const [child, part] of bucket(all, LADDER[level + 1]!)) applyTo(ctx, level + 1, child, part);
+  for (const row of all) addTo(group, totals, view, row);
+  for (const [child, part] of bucket(all, LADDER[level + 1]!)) applyTo(ctx, level + 1, child, part, nodes.get(level + 1, child));
   for (const row of all) row.applied = true;
   nodes.put(level, start, innerOf(group, all.length, totals));
 }
 
 function applyToInner(ctx: Apply, level: number, start: number, node: Buffer, rows: PendingRow[]): void {
   const { group, nodes, view } = ctx;
-  for (const [child, part] of bucket(rows, LADDER[level + 1]!)) applyTo(ctx, level + 1, child, part);
+  for (const [child, part] of bucket(rows, LADDER[level + 1]!)) applyTo(ctx, level + 1, child, part, nodes.get(level + 1, child));
   const totals = totalsOf(group, node);
   let added = 0;
   for (const row of rows) {
     if (!row.applied) continue;
     added++;
-    addTo(group, totals, view, row.bytes);
+    addTo(group, totals, view, row);
   }
   if (added > 0) nodes.put(level, start, innerOf(group, rowCount(node) + added, totals));
 }
 
-function addTo(group: Group, totals: Acc[], view: RowView, bytes: Buffer): void {
-  view.seek(bytes, 0);
+function addTo(group: Group, totals: Acc[], view: RowView, row: PendingRow): void {
+  view.seek(row.buf, row.at);
   const bit = 1 << view.type;
   for (const slot of group.slots) {
     if (!slot.tiled || (slot.types & bit) === 0) continue;
@@ -130,7 +133,7 @@ function dedupe(leaf: Buffer | undefined, view: RowView, rows: PendingRow[]): Pe
   if (old * rows.length > 4096 || rows.length > 64) return dedupeBySet(leaf, view, rows);
   const fresh: PendingRow[] = [];
   for (const row of rows) {
-    row.applied = !(leaf && hasRow(leaf, view, row)) && !fresh.some(f => f.ts === row.ts && sameRow(f.bytes, 0, row.bytes, 0));
+    row.applied = !(leaf && hasRow(leaf, view, row)) && !fresh.some(f => f.ts === row.ts && sameRow(f.buf, f.at, row.buf, row.at));
     if (row.applied) fresh.push(row);
   }
   return fresh;
@@ -138,7 +141,7 @@ function dedupe(leaf: Buffer | undefined, view: RowView, rows: PendingRow[]): Pe
 
 function hasRow(leaf: Buffer, view: RowView, row: PendingRow): boolean {
   for (let at = HEAD; at < leaf.length; ) {
-    if (leaf.readDoubleLE(at + 4) === row.ts && sameRow(leaf, at, row.bytes, 0)) return true;
+    if (leaf.readDoubleLE(at + 4) === row.ts && sameRow(leaf, at, row.buf, row.at)) return true;
     at += leaf.readUInt32LE(at);
   }
   return false;
@@ -148,7 +151,7 @@ function dedupeBySet(leaf: Buffer | undefined, view: RowView, rows: PendingRow[]
   const seen = new Set<string>();
   if (leaf) eachRow(leaf, view, v => seen.add(v.identity()));
   return rows.filter(row => {
-    view.seek(row.bytes, 0);
+    view.seek(row.buf, row.at);
     const id = view.identity();
     row.applied = !seen.has(id);
     seen.add(id);
@@ -172,13 +175,13 @@ function bucket(rows: PendingRow[], size: number): [number, PendingRow[]][] {
 
 function leafOf(old: Buffer | undefined, fresh: PendingRow[], total: number): Buffer {
   let size = old ? old.length : HEAD;
-  for (const r of fresh) size += r.bytes.length;
+  for (const r of fresh) size += r.size;
   const out = Buffer.allocUnsafe(size);
   let at = HEAD;
   if (old) at = old.copy(out, 0);
   out[0] = LEAF;
   out.writeUInt32LE(total, 1);
-  for (const r of fresh) at += r.bytes.copy(out, at);
+  for (const r of fresh) at += r.buf.copy(out, at, r.at, r.at + r.size);
   return out;
 }
 

@@ -8,7 +8,7 @@ export interface HistoryRow {
   event: DecodedEvent;
   admission: 'ok' | 'late' | 'quarantined';
   /** The event as published. */
-  bytes: Uint8Array;
+  text: string;
 }
 
 export interface HistoryFile {

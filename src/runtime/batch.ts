@@ -51,7 +51,7 @@ export function prepare(pipe: Pipeline, partition: number, records: readonly Raw
     }
     const { event } = decoded;
     const admission = admit(admitState, pipe.plan, event.ts, event.appended);
-    history.push({ event, admission, bytes: record.bytes });
+    history.push({ event, admission, text: decoded.text });
     const type = pipe.declared.has(event.type) ? event.type : OTHER;
     if (admission !== 'ok') judged.push({ type, rows: null, verdict: admission, keyless: false });
     else if (!pipe.router.uses(event.type)) judged.push({ type, rows: null, verdict: 'ignored', keyless: false });

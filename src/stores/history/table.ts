@@ -39,7 +39,6 @@ export class HistoryTable {
 
   async append(db: Duck, table: string, rows: readonly HistoryRow[]): Promise<void> {
     if (rows.length === 0) return;
-    const decoder = new TextDecoder();
     const columns: AppendColumn[] = [
       { type: 'INTEGER', values: rows.map(r => r.event.p) },
       { type: 'BIGINT', values: rows.map(r => r.event.o) },
@@ -48,7 +47,7 @@ export class HistoryTable {
       { type: 'VARCHAR', values: rows.map(r => r.event.id) },
       { type: 'VARCHAR', values: rows.map(r => r.event.type) },
       { type: 'INTEGER', values: rows.map(r => ADMISSION[r.admission]) },
-      { type: 'VARCHAR', values: rows.map(r => decoder.decode(r.bytes)) },
+      { type: 'VARCHAR', values: rows.map(r => r.text) },
       ...this.columns.map((c): AppendColumn => ({ type: c.type, values: rows.map(r => valueOf(r, c)) })),
     ];
     await db.append(table, columns);

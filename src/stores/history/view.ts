@@ -89,7 +89,7 @@ async function decodeInto(
     const rows: HistoryRow[] = [];
     for (const r of records) {
       const d = decoder.decode(r, 0);
-      if (d.ok) rows.push({ event: d.event, admission: admit(state, plan, d.event.ts, d.event.appended), bytes: r.bytes });
+      if (d.ok) rows.push({ event: d.event, admission: admit(state, plan, d.event.ts, d.event.appended), text: d.text });
     }
     await table.append(db, into, rows);
   };
