@@ -1,9 +1,9 @@
-/** Worker throughput with the clickstream template's features (19 over three entities), history writing included: worker [events] */
+/** Worker throughput with the clickstream template's features (19 over three entities), history writing included: worker [events] [batch size] [seven] */
 import { runWorker } from '../../src/runtime/worker.ts';
 import { fill, rate, scratch } from './support.ts';
 
 const events = Number(process.argv[2] ?? 500_000);
-const s = await scratch();
+const s = await scratch(process.argv[4] === 'seven');
 await fill(s, events);
 const spent = { commit: 0, history: 0 };
 const { online, history } = s.project;
@@ -22,7 +22,11 @@ history.write = async (...args) => {
 };
 const cpu = process.cpuUsage();
 const began = performance.now();
-const summary = await runWorker(s.project, s.compiled, { untilIdle: true, batchSize: process.argv[3] ? Number(process.argv[3]) : undefined, signal: new AbortController().signal });
+const summary = await runWorker(s.project, s.compiled, {
+  untilIdle: true,
+  batchSize: Number(process.argv[3]) > 0 ? Number(process.argv[3]) : undefined,
+  signal: new AbortController().signal,
+});
 const ms = performance.now() - began;
 const used = process.cpuUsage(cpu);
 const us = (x: number) => `${((x * 1000) / summary.read).toFixed(1)} us`;

@@ -1,6 +1,7 @@
 /** A small face on DuckDB: open, run, stream columns, append columns, close. The driver is loaded on first use only. */
 import type { DuckDBConnection, DuckDBDataChunk, DuckDBInstance, DuckDBType } from '@duckdb/node-api';
 import { type DuckValue, readVector } from './read.ts';
+import { writeInt64 } from './write.ts';
 
 export type { DuckValue } from './read.ts';
 
@@ -114,7 +115,9 @@ export class Duck {
           columns.map(c => types[c.type]),
           rows,
         );
-        columns.forEach((c, i) => chunk.setColumnValues(i, slice(c, from, rows)));
+        columns.forEach((c, i) => {
+          if (c.type !== 'BIGINT' || !writeInt64(chunk.getColumnVector(i), c.values, from, rows)) chunk.setColumnValues(i, slice(c, from, rows));
+        });
         appender.appendDataChunk(chunk);
       }
       appender.closeSync();
