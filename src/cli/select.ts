@@ -42,3 +42,25 @@ export function chosenFeatures(registry: Registry, common: Pick<CommonOptions, '
   if (common.service === undefined) return null;
   return named(registry.services, common.service, 'UNKNOWN_SERVICE', 'service').features;
 }
+
+/** `--with product_id=p9,session_id=s1`: key columns of other entities. */
+export function keysOf(text: string | undefined): Record<string, string> {
+  if (text === undefined) return {};
+  return Object.fromEntries(
+    text.split(',').map(part => {
+      const at = part.indexOf('=');
+      if (at < 1) throw new FabraError('BAD_FLAG', `--with needs column=value, not ${JSON.stringify(part)}`, { hint: 'For example --with product_id=sku_1' });
+      return [part.slice(0, at).trim(), decodeURIComponent(part.slice(at + 1))];
+    }),
+  );
+}
+
+/** `--request JSON`: what derived features are given. */
+export function requestOf(text: string | undefined): unknown {
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch (e) {
+    throw new FabraError('BAD_FLAG', `--request is not JSON: ${(e as Error).message}`, { hint: `For example --request '{"cart_total": 99.5}'` });
+  }
+}

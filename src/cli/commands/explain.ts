@@ -7,7 +7,7 @@ import { iso } from '../../lib/time.ts';
 import { type ExplainedEvent, type Explanation, explain } from '../../runtime/explain/index.ts';
 import { readCompiled } from '../open.ts';
 import { clip, columns, plural } from '../output.ts';
-import { entityOf, featureId } from '../select.ts';
+import { entityOf, featureId, keysOf, requestOf } from '../select.ts';
 import type { Run } from '../spec.ts';
 
 const WIDTH = 80;
@@ -23,33 +23,12 @@ export const run: Run = call =>
     const id = featureId(registry, args[2]!, entity.name);
     if (registry.features[id]!.entity !== entity.name)
       throw new FabraError('BAD_FLAG', `${id} is not about ${entity.name}`, { hint: `Ask: fabra explain ${registry.features[id]!.entity} KEY ${registry.features[id]!.name}` });
-    const row = { ...others(flags.with as string | undefined), ...Object.fromEntries(entity.key.map((c, i) => [c, key[i]!])) };
+    const row = { ...keysOf(flags.with as string | undefined), ...Object.fromEntries(entity.key.map((c, i) => [c, key[i]!])) };
     const at = (flags.at as number | undefined) ?? project.clock.now();
     const found = await explain(project, compiled, { feature: id, row, at, request: requestOf(flags.request as string | undefined) });
     out.answer(json(found), () => lines(found));
     return found.same === false || !found.recountSame ? 1 : 0;
   });
-
-/** `product_id=p9,session_id=s1` */
-function others(text: string | undefined): Record<string, string> {
-  if (text === undefined) return {};
-  return Object.fromEntries(
-    text.split(',').map(part => {
-      const at = part.indexOf('=');
-      if (at < 1) throw new FabraError('BAD_FLAG', `--with needs column=value, not ${JSON.stringify(part)}`, { hint: 'For example --with product_id=sku_1' });
-      return [part.slice(0, at).trim(), decodeURIComponent(part.slice(at + 1))];
-    }),
-  );
-}
-
-function requestOf(text: string | undefined): unknown {
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch (e) {
-    throw new FabraError('BAD_FLAG', `--request is not JSON: ${(e as Error).message}`, { hint: `For example --request '{"cart_total": 99.5}'` });
-  }
-}
 
 const cell = (c: Cell | null) => c && { value: c.value, status: c.status, ts: c.ts === null ? null : iso(c.ts), ...(c.reason !== undefined && { reason: c.reason }) };
 const event = (e: ExplainedEvent) => ({ ...e, ts: iso(e.ts) });

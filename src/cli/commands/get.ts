@@ -9,7 +9,7 @@ import type { Registry } from '../../registry/types.ts';
 import { FeatureReader } from '../../runtime/reader.ts';
 import { clip, columns } from '../output.ts';
 import { servable, readCompiled } from '../open.ts';
-import { chosenFeatures, entityOf } from '../select.ts';
+import { chosenFeatures, entityOf, keysOf, requestOf } from '../select.ts';
 import type { Invocation, Run } from '../spec.ts';
 import type { OpenedProject } from '../wire.ts';
 
@@ -23,7 +23,7 @@ export const run: Run = call =>
     const entity = entityOf(registry, args[0]!);
     const key = parseKey(args[1]!, entity.key);
     const ids = featuresOf(registry, entity.name, common);
-    const row = { ...others(flags.with as string | undefined), ...Object.fromEntries(entity.key.map((c, i) => [c, key[i]!])) };
+    const row = { ...keysOf(flags.with as string | undefined), ...Object.fromEntries(entity.key.map((c, i) => [c, key[i]!])) };
     const at = common.asOf ?? project.clock.now();
     const { cells } = await new FeatureReader(project, registry, code).read({ features: ids, rows: [row], at, request: requestOf(flags.request as string | undefined) });
     const answer = ids.map((id, i) => ({ name: registry.features[id]!.name, cell: cells[0]![i]! }));
@@ -59,27 +59,6 @@ export const cellJson = ({ value, status: s, ts, reason }: Cell): Record<string,
 const shown = (value: Value): string => (typeof value === 'string' ? value : toJson(value));
 const status = ({ status: s, reason }: Cell): string => (reason === undefined ? s : `${s} (${reason})`);
 const age = ({ ts }: Cell, at: number): string => (ts === null ? '-' : formatDuration(at - ts));
-
-/** `product_id=p9,session_id=s1` */
-function others(text: string | undefined): Record<string, string> {
-  if (text === undefined) return {};
-  return Object.fromEntries(
-    text.split(',').map(part => {
-      const at = part.indexOf('=');
-      if (at < 1) throw new FabraError('BAD_FLAG', `--with needs column=value, not ${JSON.stringify(part)}`, { hint: 'For example --with product_id=sku_1' });
-      return [part.slice(0, at).trim(), decodeURIComponent(part.slice(at + 1))];
-    }),
-  );
-}
-
-function requestOf(text: string | undefined): unknown {
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch (e) {
-    throw new FabraError('BAD_FLAG', `--request is not JSON: ${(e as Error).message}`, { hint: `For example --request '{"cart_total": 99.5}'` });
-  }
-}
 
 /** A log of another day gives empty windows now: say so, and what to type. */
 async function noteOldLog(project: OpenedProject, registry: Registry, at: number, call: Invocation): Promise<void> {
