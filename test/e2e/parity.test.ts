@@ -20,7 +20,7 @@ import { fabra } from '../support/bin.ts';
 import { appendAll, cleanUp, compileAt, newDir, newShop, newShopDir, openTestProject, SHOP_STREAM, sampleRecords, type TestProject } from '../support/project.ts';
 
 afterAll(cleanUp);
-const FULL = process.env.FABRA_FULL === '1';
+const FULL = process.env.FABRA_QUICK !== '1';
 const idle = (project: TestProject, compiled: Compiled) => runWorker(project, compiled, { untilIdle: true, batchSize: 200, signal: new AbortController().signal });
 
 /** A shop whose online store is another one. */

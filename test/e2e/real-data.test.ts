@@ -23,7 +23,7 @@ import { cleanUp, compileAt, newDir, openTestProject, ROOT, type TestProject } f
 const DATA = process.env.FABRA_DATA ?? join(ROOT, '../shared/data');
 const JD = join(DATA, 'jd/jd_events_asis.csv.gz');
 const RETAIL = join(DATA, 'online_retail/online_retail_slim.csv.gz');
-const FULL = process.env.FABRA_FULL === '1';
+const FULL = process.env.FABRA_QUICK !== '1';
 const RETAIL_ROWS = FULL ? 541_909 : 100_000;
 const made = mkdtempSync(join(tmpdir(), 'fabra-real-'));
 afterAll(() => {
