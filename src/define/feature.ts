@@ -135,5 +135,3 @@ export function service<const N extends string, const F extends readonly AnyFeat
 export type RowOf<S> = S extends Service<string, infer F> ? { [X in F[number] as X['name']]: ValueOf<X> } : never;
 /** The key columns a read of a service needs. @example type Keys = KeysOf<typeof ranking> // { user_id: string } */
 export type KeysOf<S> = S extends Service<string, infer F> ? { [K in KeysOfFeature<F[number]>]: string } : never;
-/** Request data a service's derived features need. */
-export type RequestOfService<S> = S extends Service<string, infer F> ? RequestsOf<{ [X in F[number] as X['name']]: X }> : never;

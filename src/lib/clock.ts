@@ -20,17 +20,3 @@ export const systemClock: Clock = {
       signal?.addEventListener('abort', done, { once: true });
     }),
 };
-
-/** A clock that stands until it is moved; `sleep` moves it. */
-export function manualClock(start: number): Clock & { set(now: number): void } {
-  let now = start;
-  return {
-    now: () => now,
-    set: t => {
-      now = t;
-    },
-    sleep: async ms => {
-      now += ms;
-    },
-  };
-}

@@ -65,6 +65,3 @@ export function addExact(a: Exact, b: Exact): Exact {
   }
   return narrow(BigInt(a) + BigInt(b));
 }
-
-/** -1, 0, 1. */
-export const compareExact = (a: Exact, b: Exact): number => (a < b ? -1 : a > b ? 1 : 0);

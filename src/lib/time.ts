@@ -1,5 +1,4 @@
 /** Instants: int64 epoch milliseconds UTC. Finer digits are floored, a text without zone is UTC. */
-import { FabraError } from './errors.ts';
 
 const ISO = /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?)?\s*(Z|z|[+-]\d{2}:?\d{2}|[+-]\d{2})?$/;
 /** Latest and earliest instant a Date can hold. */
@@ -58,19 +57,6 @@ function zoneMinutes(zone: string | undefined): number {
   const sign = zone[0] === '-' ? -1 : 1;
   const bare = zone.slice(1).replace(':', '').padEnd(4, '0');
   return sign * (Number(bare.slice(0, 2)) * 60 + Number(bare.slice(2)));
-}
-
-/**
- * Like {@link readInstant}, and `now` or an offset from it (`-1h`).
- * @throws FabraError BAD_TIME naming the input.
- */
-export function parseInstant(input: unknown, what = 'time'): number {
-  const t = readInstant(input);
-  if (t === null)
-    throw new FabraError('BAD_TIME', `${what} ${JSON.stringify(input)} is not an instant`, {
-      hint: "Write ISO 8601 ('2025-01-15T12:05:00Z') or epoch milliseconds.",
-    });
-  return t;
 }
 
 /** ISO 8601 with milliseconds and Z. */

@@ -52,7 +52,7 @@ async function untilThereIsRoom(job: Job, room: () => void): Promise<{ failures:
 }
 
 // Where mounting is not allowed (no root, or a container without the right) there is no small disk to fill.
-describe.skipIf(!canMount)('a full disk', () => {
+describe.skipIf(!canMount)(canMount ? 'a full disk' : 'a full disk (skipped: a small tmpfs cannot be mounted here; run as root)', () => {
   it('stops appends and the worker with DISK_FULL; with room the same commands finish like a clean run', { timeout: 120_000 }, async () => {
     const clean = await newShop('roomy', sampleRecords(EVENTS, 3));
     expect((await runChild({ dir: clean.dir, role: 'worker' })).code).toBe(0);

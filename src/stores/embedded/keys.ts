@@ -65,7 +65,6 @@ export function dayKey(ns: number, day: number, key: string): Buffer {
 }
 
 export const keyOfDay = (buf: Buffer): string => buf.utf8Slice(9);
-export const dayOfDay = (buf: Buffer): number => readStart(buf, 2);
 
 /** Prefix of all keys of a namespace; the end is the next namespace. */
 export function nsRange(ns: number): { start: Buffer; end: Buffer } {
