@@ -22,6 +22,21 @@ export type { Agg, Condition, Filter, Framed, Windowed } from './define/aggregat
 export { decimal, int64 } from './define/columns.ts';
 export { defineConfig, env, type FabraConfig } from './define/config.ts';
 export { type Entity, entity } from './define/entity.ts';
-export { derive, type Feature, feature, type KeysOf, type RequestOf, type RowOf, type Service, service, type ValueOf } from './define/feature.ts';
+export {
+  type Aliased,
+  alias,
+  derive,
+  type Feature,
+  feature,
+  type KeysOf,
+  type RequestOf,
+  type RequestOfService,
+  type RowOf,
+  type Service,
+  service,
+  type ValueOf,
+} from './define/feature.ts';
 export { type EventDef, type Stream, stream } from './define/stream.ts';
+export { pushed, query, type Source, type Sql, source, sql, type Table } from './define/table.ts';
+export { type EventOf, type EventValue, type Fold, fold, type HandlerContext, NonRetriableError, type On, on, RetryAfterError, type Retries } from './define/trigger.ts';
 export { FabraError } from './lib/errors.ts';

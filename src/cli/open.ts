@@ -38,7 +38,7 @@ export async function appliedOf(project: OpenedProject): Promise<AppliedRegistry
 export async function servable(project: OpenedProject, compiled: Compiled): Promise<Compiled> {
   const { registry } = await appliedOf(project);
   const derives = [...compiled.code.derives].filter(([id]) => registry.features[id]?.fingerprint === compiled.registry.features[id]?.fingerprint);
-  return { registry, code: { schemas: compiled.code.schemas, derives: new Map(derives) } };
+  return { registry, code: { ...compiled.code, derives: new Map(derives) } };
 }
 
 /** A definitions file named as an argument: `fabra worker shop/features.ts` means the project in `shop`. */

@@ -50,29 +50,33 @@ export const projectPlaces = (config: ResolvedConfig, env: NodeJS.ProcessEnv): P
 
 /** Opens stores; drivers load here and not before. */
 export async function openStores(config: ResolvedConfig, places: Places): Promise<OpenedProject> {
-  const [{ openEmbedded }, { EmbeddedOnlineStore }, { EmbeddedBus }, { EmbeddedCatalog }, { leaseHolder }, { openHistory }] = await Promise.all([
+  const [{ openEmbedded }, { EmbeddedOnlineStore }, { EmbeddedBus }, { EmbeddedCatalog }, { leaseHolder }, { openHistory }, { openTables }] = await Promise.all([
     import('../stores/embedded/env.ts'),
     import('../stores/embedded/online.ts'),
     import('../bus/embedded.ts'),
     import('../stores/embedded/catalog.ts'),
     import('../stores/embedded/lease.ts'),
     import('../stores/history/open.ts'),
+    import('../stores/tables/open.ts'),
   ]);
   const env = await openEmbedded(places.store, { readOnly: places.readOnly });
   const bus = new EmbeddedBus(env);
   const history = openHistory({ env, bus, dir: places.offline, clock: systemClock, threads: places.threads });
+  const tables = openTables({ env, dir: places.offline, project: config.dir, clock: systemClock, threads: places.threads });
   return {
     dir: config.dir,
     config,
     bus,
     online: new EmbeddedOnlineStore(env),
     history,
+    tables,
     catalog: new EmbeddedCatalog(env),
     clock: systemClock,
     log: places.log ?? silentLogger,
     writer: () => leaseHolder(env),
     close: async () => {
       await history.close();
+      await tables.close();
       await env.close();
     },
   };

@@ -19,7 +19,7 @@ export const metaOf = ({ description, owner, tags }: Meta): Meta => ({
 });
 
 export interface EntityOptions<K extends string> extends Meta {
-  /** Column, or columns in order, that identify it. */
+  /** Column, or columns in order, that identify it; `[]` for values that are the same for all (entityless). */
   key: K | readonly K[];
   /** How long sessions and lifetime values of this entity stay valid; none by default. */
   ttl?: DurationText;
@@ -29,6 +29,8 @@ export interface Entity<N extends string = string, K extends string = string> ex
   readonly kind: 'entity';
   readonly name: N;
   readonly key: readonly K[];
+  /** A key was stated; an empty one holds for all. */
+  readonly keyed: boolean;
   /** Milliseconds or null. */
   readonly ttl: number | null;
 }
@@ -38,7 +40,7 @@ export interface Entity<N extends string = string, K extends string = string> ex
  * @throws FabraError BAD_DURATION for a bad `ttl`; problems with names are reported by `fabra compile`.
  * @example const user = entity('user', { key: 'user_id', ttl: '7d' })
  */
-export function entity<const N extends string, const K extends string>(name: N, options: EntityOptions<K>): Entity<N, K> {
+export function entity<const N extends string, const K extends string = never>(name: N, options: EntityOptions<K>): Entity<N, K> {
   const { key, ttl, description, owner, tags } = options;
   const keys = typeof key === 'string' ? [key] : Array.isArray(key) ? [...(key as readonly K[])] : [];
   const made = define(
@@ -46,6 +48,7 @@ export function entity<const N extends string, const K extends string>(name: N, 
       kind: 'entity' as const,
       name,
       key: Object.freeze(keys) as readonly K[],
+      keyed: Array.isArray(key) || keys.length > 0,
       ttl: ttl === undefined ? null : attempt(() => parseDuration(ttl, `ttl of entity ${name}`), null),
       ...metaOf({ description, owner, tags }),
     },

@@ -4,6 +4,7 @@ import { sha256 } from '../lib/hash.ts';
 import { canonicalJson } from '../lib/json.ts';
 import { MAX_KEY_BYTES } from '../lib/text.ts';
 import { readInstant } from '../lib/time.ts';
+import { entitiesFed } from '../registry/meaning.ts';
 import type { ColumnPlan, Registry, StreamPlan } from '../registry/types.ts';
 import type { ColumnValue, DecodedEvent } from './values.ts';
 
@@ -95,12 +96,7 @@ export function pick(object: Record<string, unknown>, name: string): unknown {
 }
 
 function keysFed(registry: Registry, stream: string, type: string): string[][] {
-  const entities = new Set<string>();
-  for (const f of Object.values(registry.features)) {
-    if (f.kind !== 'window') continue;
-    for (const side of f.agg.op === 'ratio' ? [f.agg.num, f.agg.den] : [f.agg]) if (side.stream === stream && side.events.includes(type)) entities.add(f.entity);
-  }
-  return [...entities].map(e => registry.entities[e]!.key);
+  return entitiesFed(registry, `${stream}/${type}`).map(e => registry.entities[e]!.key);
 }
 
 /** Validates and converts; returns the reason when the event does not fit. */

@@ -31,6 +31,11 @@ export interface EventBus {
   /** Up to `max` records from `from` on; empty at the end. */
   poll(stream: string, partition: number, from: number, max: number): Promise<LogRecord[]>;
   bounds(stream: string, partition: number): Promise<LogBounds>;
+  /**
+   * The instants first given to these ids: `now` for a new one. So a sender that repeats an event without saying its time sends
+   * the same event. Remembered for about a day.
+   */
+  stamp(stream: string, ids: readonly string[], now: number): Promise<number[]>;
   /** Drops records below `before`. */
   trim(stream: string, partition: number, before: number): Promise<void>;
 }

@@ -2,6 +2,7 @@
 import type { Cell, DecodedEvent } from '../engine/values.ts';
 import type { Registry, StreamPlan, ValueType, WindowFeaturePlan } from '../registry/types.ts';
 import type { Schema } from '../engine/decode.ts';
+import type { FoldCode } from '../engine/units.ts';
 import type { Lease, Mark, Position } from './online-store.ts';
 
 export interface HistoryRow {
@@ -36,7 +37,7 @@ export interface SampledEvent {
 /** What decodes the log's tail. */
 export interface HistoryCode {
   registry: Registry;
-  code: { schemas: ReadonlyMap<string, Schema> };
+  code: { schemas: ReadonlyMap<string, Schema>; folds?: ReadonlyMap<string, FoldCode>; addresses?: ReadonlyMap<string, string> };
 }
 
 /** Rows to label: a Parquet file, or text cells (null: an empty cell) with the lines they came from. */

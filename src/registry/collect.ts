@@ -1,14 +1,17 @@
 /** Finds every definition that a project's exports reach: what is exported, and what that is made of. */
 import type { AggNode, RatioNode } from '../define/aggregate.ts';
 import type { Entity } from '../define/entity.ts';
-import type { Derived, Feature, Service } from '../define/feature.ts';
+import type { Aliased, Derived, Feature, Service } from '../define/feature.ts';
 import type { EventDef, Stream } from '../define/stream.ts';
+import type { Source, Table } from '../define/table.ts';
+import type { Fold, On } from '../define/trigger.ts';
 import { checkName, isWellFormed, Names, type Problems } from './problems.ts';
 
 export interface Collected {
   entities: Set<Entity>;
   streams: Set<Stream>;
   events: Set<EventDef>;
+  sources: Set<Source>;
   features: Set<Feature>;
   services: Set<Service>;
 }
@@ -17,13 +20,17 @@ export const isKind = (v: unknown, kind: string): boolean => typeof v === 'objec
 export const isEntity = (v: unknown): v is Entity => isKind(v, 'entity');
 export const isEvent = (v: unknown): v is EventDef => isKind(v, 'event') && isKind((v as EventDef).stream, 'stream');
 export const isFeature = (v: unknown): v is Feature => isKind(v, 'feature');
+export const isTable = (v: unknown): v is Table => isKind(v, 'table');
+export const isTriggered = (v: unknown): v is Fold | On => isKind(v, 'fold') || isKind(v, 'on');
+export const isAlias = (v: unknown): v is Aliased => isKind(v, 'alias');
+export const isSource = (v: unknown): v is Source => isKind(v, 'source');
 export const isDerived = (v: unknown): v is Derived => isKind(v, 'derive');
 
 /** The aggregates of a window feature: one, or both sides of a ratio. */
 export const sides = (agg: AggNode | RatioNode): AggNode[] => ('num' in agg ? [agg.num, agg.den] : [agg]);
 
 export function collect(exports: Record<string, unknown>, problems: Problems): Collected {
-  const found: Collected = { entities: new Set(), streams: new Set(), events: new Set(), features: new Set(), services: new Set() };
+  const found: Collected = { entities: new Set(), streams: new Set(), events: new Set(), sources: new Set(), features: new Set(), services: new Set() };
   for (const value of Object.values(exports)) visit(value, found, problems, 0);
   names(found, problems);
   return found;
@@ -36,6 +43,7 @@ function visit(value: unknown, found: Collected, problems: Problems, depth: numb
   if (isEntity(value)) found.entities.add(value);
   else if (kind === 'stream') found.streams.add(value as Stream);
   else if (isEvent(value)) addEvent(value, found);
+  else if (isSource(value)) found.sources.add(value);
   else if (isFeature(value)) addFeature(value, found);
   else if (kind === 'service') addService(value as Service, found, problems);
   else if (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype) for (const v of Object.values(value)) visit(v, found, problems, depth + 1);
@@ -52,6 +60,8 @@ function addFeature(feature: Feature, found: Collected): void {
   if (isEntity(feature.entity)) found.entities.add(feature.entity);
   const spec = feature.spec as unknown as { inputs?: Record<string, unknown>; agg?: AggNode | RatioNode } | undefined;
   if (isDerived(spec)) for (const input of Object.values(spec.inputs)) if (isFeature(input)) addFeature(input, found);
+  if (isTable(spec) && isSource(spec.source)) found.sources.add(spec.source);
+  if (isTriggered(spec)) for (const event of spec.events) if (isEvent(event)) addEvent(event, found);
   if (spec?.agg) for (const side of sides(spec.agg)) for (const event of side.events) if (isEvent(event)) addEvent(event, found);
 }
 
@@ -60,6 +70,7 @@ function addService(service: Service, found: Collected, problems: Problems): voi
   found.services.add(service);
   for (const [i, feature] of service.features.entries())
     if (isFeature(feature)) addFeature(feature, found);
+    else if (isAlias(feature) && isFeature(feature.feature)) addFeature(feature.feature, found);
     else
       problems.add(
         service,
@@ -73,6 +84,8 @@ function names(found: Collected, problems: Problems): void {
   for (const e of found.entities) if (checkName(problems, e, 'an entity', e.name)) entities.claim(e.name, e);
   const streams = new Names('streams', problems);
   for (const s of found.streams) if (checkName(problems, s, 'a stream', s.name)) streams.claim(s.name, s);
+  const sources = new Names('sources', problems);
+  for (const s of found.sources) if (checkName(problems, s, 'a source', s.name)) sources.claim(s.name, s);
   const features = new Names('features', problems);
   for (const f of found.features) if (checkName(problems, f, 'a feature', f.name) && isEntity(f.entity)) features.claim(`${f.entity.name}.${f.name}`, f);
   const services = new Names('services', problems);

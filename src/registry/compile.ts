@@ -2,20 +2,24 @@
 import type { z } from 'zod';
 import type { AggNode, RatioNode } from '../define/aggregate.ts';
 import type { Entity, Meta } from '../define/entity.ts';
-import type { Derived, Feature, Service } from '../define/feature.ts';
+import type { Derived, Feature } from '../define/feature.ts';
 import { siteOf } from '../define/site.ts';
 import type { EventDef, Stream } from '../define/stream.ts';
+import type { Source as RowSource } from '../define/table.ts';
 import type { Problem } from '../lib/errors.ts';
 import { compileAgg, valueTypeOf } from './aggs.ts';
 import { type CodeHash, codeHasher, hashByText } from './codehash.ts';
-import { type Collected, collect, isDerived, isEntity, isFeature, isKind } from './collect.ts';
+import { type Collected, collect, isDerived, isEntity, isFeature, isKind, isTable, isTriggered } from './collect.ts';
 import { columnsOf, defOf, isSchema, type Schema } from './columns.ts';
 import { topological } from './graph.ts';
 import { compileFailed, loadDefinitions, type Spot } from './load.ts';
-import { byKey, decodeMeaning, deriveMeaning, registryHash, windowMeaning } from './meaning.ts';
+import { byKey, decodeMeaning, deriveMeaning, fingerprint, registryHash, windowMeaning } from './meaning.ts';
 import { Problems } from './problems.ts';
 import { hashAt, rulesOf } from './rules.ts';
-import type { DeriveFeaturePlan, EventPlan, FeaturePlan, FramePlan, IdPlan, Registry, StreamPlan, WindowFeaturePlan } from './types.ts';
+import { compileService } from './services.ts';
+import { compileSource, Views } from './tables.ts';
+import { compileTrigger, type FoldCode, type OnCode } from './triggers.ts';
+import type { DeriveFeaturePlan, EventPlan, FeaturePlan, FramePlan, IdPlan, Registry, StreamPlan, ValueType, WindowFeaturePlan } from './types.ts';
 import { compileDefault, derivedType } from './values.ts';
 
 /** What the engines need and JSON cannot hold. */
@@ -24,6 +28,14 @@ export interface RegistryCode {
   schemas: Map<string, z.ZodType>;
   /** By feature id. */
   derives: Map<string, { compute: (inputs: never, context: never) => unknown; request: z.ZodType | null }>;
+  /** By feature id. */
+  folds: Map<string, FoldCode>;
+  /** By feature id. */
+  handlers: Map<string, OnCode>;
+  /** What a feature of rows may hold: by feature id. */
+  types: Map<string, z.ZodType>;
+  /** Postgres addresses by source; secret. */
+  addresses: Map<string, string>;
 }
 export interface Compiled {
   registry: Registry;
@@ -67,19 +79,25 @@ const meta = ({ description, owner, tags }: Meta): { description?: string; owner
   ...(owner !== undefined && { owner }),
   ...(tags !== undefined && { tags: [...tags] }),
 });
+/** What every feature's plan begins with. */
+export type FeatureStart = Pick<FeaturePlan, 'id' | 'entity' | 'name' | 'ttl' | 'maxAge' | 'version'> & ReturnType<typeof meta>;
 const idOf = (f: Feature): string => `${f.entity?.name}.${f.name}`;
 
 class Compiler {
   readonly #source: Source;
   readonly #problems: Problems;
   readonly #events = new Map<EventDef, EventPlan>();
-  readonly #code: RegistryCode = { schemas: new Map(), derives: new Map() };
-  readonly #parts = { entities: {}, streams: {}, events: {}, features: {}, services: {} } as Omit<Registry, 'format' | 'hash' | 'order'>;
+  readonly #code: RegistryCode = { schemas: new Map(), derives: new Map(), folds: new Map(), handlers: new Map(), types: new Map(), addresses: new Map() };
+  readonly #parts = { entities: {}, streams: {}, events: {}, sources: {}, views: {}, features: {}, services: {} } as Omit<Registry, 'format' | 'hash' | 'order'>;
+  readonly #views: Views;
+  /** Types of table features, until their views are whole. */
+  readonly #tables = new Map<Feature, ValueType>();
 
   constructor(source: Source) {
     this.#source = source;
     this.#problems = new Problems(source.locate);
     this.#problems.list.push(...source.mistakes);
+    this.#views = new Views(this.#problems);
   }
 
   run(defs: Record<string, unknown>): Compiled {
@@ -88,8 +106,10 @@ class Compiler {
     for (const e of found.events) this.event(e);
     for (const s of found.streams) this.stream(s, found);
     const order = topological(found.features, idOf, this.#problems);
+    for (const s of found.sources) this.source(s);
     for (const f of order) this.feature(f);
-    for (const s of found.services) this.service(s);
+    this.tables();
+    for (const s of found.services) this.#parts.services[s.name] = compileService(s, this.#problems, idOf);
     if (!found.features.size && !this.#problems.list.length)
       this.#problems.add(null, 'the definitions export no feature', "Export at least one: export const views = feature(user, 'views_5m', count(view).over('5m')).");
     if (this.#problems.list.length) throw compileFailed(this.#problems.list);
@@ -103,6 +123,8 @@ class Compiler {
       entities: byKey(p.entities),
       streams: byKey(p.streams),
       events: byKey(p.events),
+      sources: byKey(p.sources),
+      views: byKey(p.views),
       features: byKey(p.features),
       services: byKey(p.services),
       order,
@@ -113,8 +135,12 @@ class Compiler {
 
   private entity(e: Entity): void {
     this.#problems.strays(e, `entity '${e.name}'`);
-    if (!e.key.length || e.key.some(k => typeof k !== 'string' || !k) || new Set(e.key).size < e.key.length)
-      this.#problems.add(e, `entity '${e.name}' needs a key: one column name or a list of different ones`, "Write { key: 'user_id' }.");
+    if (!e.keyed || e.key.some(k => typeof k !== 'string' || !k) || new Set(e.key).size < e.key.length)
+      this.#problems.add(
+        e,
+        `entity '${e.name}' needs a key: could not infer id column; name one, or a list of different ones`,
+        "Write { key: 'user_id' }; { key: [] } for values that are the same for all.",
+      );
     this.#parts.entities[e.name] = { name: e.name, key: [...e.key], ttl: e.ttl, ...meta(e) };
   }
 
@@ -163,12 +189,57 @@ class Compiler {
     const label = `feature '${f.name}'`;
     this.#problems.strays(f, label);
     if (!isEntity(f.entity)) return this.#problems.add(f, `${label} is not about an entity`, "Give the value made by entity(…) first: feature(user, 'name', …).", 'UNKNOWN_ENTITY');
-    const plan = isDerived(f.spec) ? this.derived(f, f.spec, label) : this.windowed(f, label);
+    if (isTable(f.spec)) {
+      const type = this.#views.add(f, f.spec, label);
+      if (type) this.#tables.set(f, type);
+      return;
+    }
+    if (f.entity.key.length === 0 && !isDerived(f.spec))
+      this.#problems.add(f, `${label}: entity '${f.entity.name}' has no key, so no event belongs to it`, 'Give it query(…), pushed(…) or derive(…).');
+    const plan = isDerived(f.spec) ? this.derived(f, f.spec, label) : isTriggered(f.spec) ? this.triggered(f, label) : this.windowed(f, label);
     if (plan) this.#parts.features[idOf(f)] = plan;
   }
 
-  private base(f: Feature): Pick<FeaturePlan, 'id' | 'entity' | 'name' | 'ttl' | 'version'> & ReturnType<typeof meta> {
-    return { id: idOf(f), entity: f.entity.name, name: f.name, ttl: f.ttl, version: 1, ...meta(f) };
+  private source(s: RowSource): void {
+    this.#parts.sources[s.name] = compileSource(s, this.#problems);
+    if (s.postgres !== null) this.#code.addresses.set(s.name, s.postgres);
+  }
+
+  /** Features of views, which are whole only when all are known. */
+  private tables(): void {
+    const places = this.#views.finish(this.#parts, idOf);
+    for (const [f, type] of this.#tables) {
+      const id = idOf(f);
+      const { view, at } = places.get(id)!;
+      const fallback = compileDefault(f, type, `feature '${f.name}'`, this.#problems);
+      this.#code.types.set(id, (f.spec as unknown as { type: z.ZodType }).type);
+      this.#parts.features[id] = {
+        ...this.base(f),
+        kind: 'table',
+        view: view.id,
+        at,
+        type,
+        ...(fallback !== undefined && { default: fallback }),
+        fingerprint: fingerprint({ view: view.hash, at }),
+      };
+    }
+  }
+
+  private triggered(f: Feature, label: string): FeaturePlan | null {
+    const spec = f.spec as never;
+    return compileTrigger(f, spec, {
+      label,
+      base: this.base(f),
+      problems: this.#problems,
+      parts: this.#parts,
+      code: this.#code,
+      hash: hashAt(this.#source.hash, this.#source.spot(siteOf(spec))),
+      plan: e => this.#events.get(e),
+    });
+  }
+
+  private base(f: Feature): FeatureStart {
+    return { id: idOf(f), entity: f.entity.name, name: f.name, ttl: f.ttl, ...(f.maxAge !== null && { maxAge: f.maxAge }), version: 1, ...meta(f) };
   }
 
   private windowed(f: Feature, label: string): WindowFeaturePlan | null {
@@ -218,6 +289,10 @@ class Compiler {
       inputs: sorted,
       request,
       code,
+      async: isAsync(spec.compute),
+      replayable: spec.replayable,
+      timeout: spec.timeout,
+      cache: spec.cache,
       type,
       ...(fallback !== undefined && { default: fallback }),
       fingerprint: deriveMeaning({ code, inputs: sorted, request }),
@@ -232,27 +307,10 @@ class Compiler {
       .map(([name, s]) => ({ name, required: s._zod.optin !== 'optional' }))
       .sort((a, b) => (a.name < b.name ? -1 : 1));
   }
-
-  private service(s: Service): void {
-    this.#problems.strays(s, `service '${s.name}'`);
-    const features = s.features.filter(isFeature);
-    if (!s.features.length) this.#problems.add(s, `service '${s.name}' has no features`, 'List at least one.');
-    const seen = new Map<string, Feature>();
-    for (const f of features) {
-      const other = seen.get(f.name);
-      if (other === f) this.#problems.add(s, `service '${s.name}' lists '${idOf(f)}' twice`, 'Leave one out.');
-      else if (other)
-        this.#problems.add(
-          s,
-          `service '${s.name}' has two features named '${f.name}': '${idOf(other)}' and '${idOf(f)}'`,
-          'A service answers by short name: rename one.',
-          'NAME_COLLISION',
-        );
-      seen.set(f.name, f);
-    }
-    this.#parts.services[s.name] = { name: s.name, features: features.map(idOf), ...meta(s) };
-  }
 }
+
+/** `async` survives the bundler: its target has async functions. */
+const isAsync = (fn: unknown): boolean => (fn as { constructor?: { name?: string } }).constructor?.name === 'AsyncFunction';
 
 /** The object a schema reads, through wrappers and transforms. */
 function objectShape(schema: Schema): Record<string, Schema> | undefined {

@@ -3,7 +3,7 @@ import { formatDuration } from '../lib/duration.ts';
 import { canonicalJson } from '../lib/json.ts';
 import { kindName } from './columns.ts';
 import { byKey, eventMeaning, eventsOf, registryHash } from './meaning.ts';
-import type { ColumnPlan, EntityPlan, EventPlan, FeaturePlan, Registry, ServicePlan, StreamPlan } from './types.ts';
+import type { ColumnPlan, EntityPlan, EventPlan, FeaturePlan, Registry, ServicePlan, SourcePlan, StreamPlan } from './types.ts';
 
 export interface FieldChange {
   /** Dotted: `frame.w`. */
@@ -15,7 +15,7 @@ export interface FieldChange {
 }
 export interface Change {
   op: 'add' | 'change' | 'remove';
-  kind: 'entity' | 'stream' | 'event' | 'feature' | 'service';
+  kind: 'entity' | 'stream' | 'event' | 'source' | 'feature' | 'service';
   name: string;
   fields?: FieldChange[];
   /** State made under the old definition must not be mixed with the new: needs a new version and a backfill. */
@@ -31,12 +31,13 @@ type Flat = Record<string, unknown>;
 
 /** `applied` is null before the first apply. */
 export function diffRegistries(applied: Registry | null, next: Registry): RegistryDiff {
-  const old: Registry = applied ?? { ...next, entities: {}, streams: {}, events: {}, features: {}, services: {}, order: [] };
+  const old: Registry = applied ?? { ...next, entities: {}, streams: {}, events: {}, sources: {}, views: {}, features: {}, services: {}, order: [] };
   const changed = changedFeatures(old, next);
   const changes = [
     ...pairs('entity', old.entities, next.entities, flatEntity, (_, name) => whyIn(changed, id => next.features[id]!.entity === name)),
     ...pairs('stream', old.streams, next.streams, flatStream, (_, name) => whyIn(changed, id => usesStream(next, id, name))),
     ...pairs('event', old.events, next.events, flatEvent, (_, name) => whyIn(changed, id => eventMatters(old, next, id, name))),
+    ...pairs('source', old.sources, next.sources, flatSource, (_, name) => whyIn(changed, id => sourceOf(next, id) === name)),
     ...features(old, next, changed),
     ...pairs('service', old.services, next.services, flatService, () => undefined),
   ];
@@ -49,15 +50,20 @@ const changedFeatures = (old: Registry, next: Registry): string[] =>
 
 function reads(registry: Registry, id: string): string[] {
   const f = registry.features[id];
-  return f?.kind === 'window' ? eventsOf(f) : [];
+  return f ? eventsOf(f) : [];
 }
+const sourceOf = (registry: Registry, id: string): string | null => {
+  const f = registry.features[id];
+  return f?.kind === 'table' ? (registry.views[f.view]?.source ?? null) : null;
+};
 const usesStream = (registry: Registry, id: string, stream: string): boolean => reads(registry, id).some(e => registry.events[e]?.stream === stream);
 
 /** Does the change of an event touch what a feature takes from it? (The feature may have changed for another reason.) */
 function eventMatters(old: Registry, next: Registry, id: string, event: string): boolean {
   const f = next.features[id];
   const [a, b] = [old.events[event], next.events[event]];
-  if (!a || !b || f?.kind !== 'window' || !eventsOf(f).includes(event)) return false;
+  if (!a || !b || !f || !eventsOf(f).includes(event)) return false;
+  if (f.kind !== 'window') return f.kind === 'fold';
   const key = next.entities[f.entity]?.key ?? [];
   return canonicalJson(eventMeaning(f, key, event, a)) !== canonicalJson(eventMeaning(f, key, event, b));
 }
@@ -109,8 +115,8 @@ function features(old: Registry, next: Registry, changed: string[]): Change[] {
       out.push({ op: a ? 'remove' : 'add', kind: 'feature', name: id, breaking: false, ...(a && { why: 'its state goes' }) });
       continue;
     }
-    const meaning = fieldChanges(flatMeaning(a), flatMeaning(b));
-    const fields = [...meaning, ...fieldChanges(flatReading(a), flatReading(b))].filter(f => f.field !== 'ttl' || !inherits(a, old) || !inherits(b, next));
+    const meaning = fieldChanges(flatMeaning(a, old), flatMeaning(b, next));
+    const fields = [...meaning, ...fieldChanges(flatReading(a, old), flatReading(b, next))].filter(f => f.field !== 'ttl' || !inherits(a, old) || !inherits(b, next));
     const breaking = changed.includes(id);
     if (!fields.length && !breaking) continue;
     out.push({ op: 'change', kind: 'feature', name: id, fields, breaking, ...(breaking && { why: meaning.length ? 'it means something else' : sourcesOf(a, b, old, next) }) });
@@ -126,6 +132,10 @@ function sourcesOf(a: FeaturePlan, b: FeaturePlan, old: Registry, next: Registry
     ...(differs(old.entities[a.entity]?.key, next.entities[b.entity]?.key) ? [`the key of entity ${b.entity}`] : []),
     ...[...new Set(events.map(e => next.events[e]?.stream).filter(s => s !== undefined))].filter(s => differs(streamRules(old, s), streamRules(next, s))).map(s => `stream ${s}`),
     ...events.filter(e => differs(old.events[e], next.events[e])).map(e => `event ${e}`),
+    ...[sourceOf(next, b.id)]
+      .filter(s => s !== null)
+      .filter(s => differs(old.sources[s], next.sources[s]))
+      .map(s => `source ${s}`),
   ];
   return `it reads ${what.join(', ') || 'other definitions'}, which changed`;
 }
@@ -138,7 +148,14 @@ const metaOf = (v: { description?: string; owner?: string; tags?: string[] }): F
 
 const flatEntity = (e: EntityPlan): { meaning: Flat; other: Flat } => ({ meaning: { key: e.key }, other: { ttl: e.ttl, ...metaOf(e) } });
 const flatStream = ({ id, time, type, lateness, maxAhead }: StreamPlan): { meaning: Flat; other: Flat } => ({ meaning: { id, time, type, lateness, maxAhead }, other: {} });
-const flatService = (s: ServicePlan): { meaning: Flat; other: Flat } => ({ meaning: {}, other: { features: s.features, ...metaOf(s) } });
+const flatService = (s: ServicePlan): { meaning: Flat; other: Flat } => ({
+  meaning: {},
+  other: { features: s.features, aliases: s.aliases, fullNames: s.fullNames, ...metaOf(s) },
+});
+const flatSource = ({ files, format, time, created, fieldMapping }: SourcePlan): { meaning: Flat; other: Flat } => ({
+  meaning: { files, format, time, created, fieldMapping },
+  other: {},
+});
 
 function flatEvent(e: EventPlan): { meaning: Flat; other: Flat } {
   const columns = (list: ColumnPlan[], prefix: string): Flat => Object.fromEntries(list.map(c => [`${prefix}.${c.name}`, `${kindName(c)}${c.nullable ? ' | null' : ''}`]));
@@ -147,12 +164,38 @@ function flatEvent(e: EventPlan): { meaning: Flat; other: Flat } {
   return { meaning: { ...columns(e.columns, 'columns'), ...input, code: e.code, rules: e.rules }, other: {} };
 }
 
-function flatMeaning(f: FeaturePlan): Flat {
-  if (f.kind === 'derive') return { kind: f.kind, code: f.code, ...flatten(f.inputs, 'inputs'), request: f.request };
-  return { kind: f.kind, ...flatten(f.agg, 'agg'), ...flatten(f.frame, 'frame') };
+function flatMeaning(f: FeaturePlan, registry: Registry): Flat {
+  switch (f.kind) {
+    case 'derive':
+      return { kind: f.kind, code: f.code, ...flatten(f.inputs, 'inputs'), request: f.request };
+    case 'window':
+      return { kind: f.kind, ...flatten(f.agg, 'agg'), ...flatten(f.frame, 'frame') };
+    case 'table': {
+      const { source, sql, params, features } = registry.views[f.view]!;
+      return { kind: f.kind, source, sql, params, column: features[f.at]!.column, type: f.type };
+    }
+    case 'fold':
+      return { kind: f.kind, events: f.events, code: f.code };
+    case 'on':
+      return { kind: f.kind, events: f.events, type: f.type };
+  }
 }
 
-const flatReading = (f: FeaturePlan): Flat => ({ ttl: f.ttl, default: f.default, ...(f.kind === 'derive' && { type: f.type }), ...metaOf(f) });
+function flatReading(f: FeaturePlan, registry: Registry): Flat {
+  const shared = { ttl: f.ttl, maxAge: f.maxAge, default: f.default, ...metaOf(f) };
+  switch (f.kind) {
+    case 'derive':
+      return { ...shared, type: f.type, timeout: f.timeout, cache: f.cache, replayable: f.replayable };
+    case 'table': {
+      const { materialize, every, incremental, timeout } = registry.views[f.view]!;
+      return { ...shared, materialize, every, incremental, timeout };
+    }
+    case 'on':
+      return { ...shared, retries: f.retries, timeout: f.timeout, code: f.code };
+    default:
+      return shared;
+  }
+}
 
 /** Nested plain objects as dotted fields; lists and filters stay whole. */
 function flatten(value: object, prefix: string): Flat {
@@ -181,7 +224,7 @@ export function bumpVersions(applied: Registry | null, next: Registry): Registry
 }
 
 const SIGN = { add: '+', change: '~', remove: '-' } as const;
-const DURATIONS = /(^|\.)(ttl|w|h|gap|lateness|maxAhead)$/;
+const DURATIONS = /(^|\.)(ttl|maxAge|w|h|gap|lateness|maxAhead|every|timeout|cache|delay|maxDelay)$/;
 
 /** Lines for people. */
 export function renderPlan(diff: RegistryDiff): string[] {

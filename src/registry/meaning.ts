@@ -5,14 +5,26 @@
 import { sha256 } from '../lib/hash.ts';
 import { canonicalJson } from '../lib/json.ts';
 import { kindName } from './columns.ts';
-import type { AggPlan, DeriveFeaturePlan, EventPlan, FilterPlan, Registry, StreamPlan, WindowFeaturePlan } from './types.ts';
+import type { AggPlan, DeriveFeaturePlan, EventPlan, FeaturePlan, FilterPlan, Registry, SourcePlan, StreamPlan, ViewPlan, WindowFeaturePlan } from './types.ts';
 
 export const fingerprint = (value: unknown): string => sha256(canonicalJson(value)).slice(0, 32);
 
 const sidesOf = (f: Pick<WindowFeaturePlan, 'agg'>): AggPlan[] => (f.agg.op === 'ratio' ? [f.agg.num, f.agg.den] : [f.agg]);
 
-/** Events (`stream/type`) a window feature reads. */
-export const eventsOf = (f: Pick<WindowFeaturePlan, 'agg'>): string[] => [...new Set(sidesOf(f).flatMap(a => a.events.map(t => `${a.stream}/${t}`)))].sort();
+/** Events (`stream/type`) a feature reads: a window's sides, or what triggers it. */
+export function eventsOf(f: Pick<WindowFeaturePlan, 'agg'> | { events: string[] } | FeaturePlan): string[] {
+  if ('events' in f) return f.events;
+  return 'agg' in f ? [...new Set(sidesOf(f).flatMap(a => a.events.map(t => `${a.stream}/${t}`)))].sort() : [];
+}
+
+/** Entities that an event feeds, through features of any kind. */
+export const entitiesFed = (registry: Pick<Registry, 'features'>, event: string): string[] => [
+  ...new Set(
+    Object.values(registry.features)
+      .filter(f => eventsOf(f).includes(event))
+      .map(f => f.entity),
+  ),
+];
 
 export function filterColumns(filter: FilterPlan | undefined): string[] {
   if (!filter) return [];
@@ -42,6 +54,24 @@ export function windowMeaning(f: Pick<WindowFeaturePlan, 'agg' | 'frame'>, key: 
   return fingerprint({ key, agg: f.agg, frame: f.frame, events, streams });
 }
 
+/** A fold's numbers: its code over whole events. An `on` keeps what its code returned, so there `code` is null. */
+export function triggerMeaning(f: { kind: 'fold' | 'on'; events: string[]; code: string | null; type: unknown }, key: string[], parts: Parts): string {
+  const events = Object.fromEntries(f.events.map(id => [id, parts.events[id] && wholeEvent(parts.events[id])]));
+  const streams = Object.fromEntries(
+    f.events
+      .map(id => parts.streams[id.slice(0, id.indexOf('/'))])
+      .flatMap(s => (s ? [[s.name, { id: s.id, time: s.time, type: s.type, lateness: s.lateness, maxAhead: s.maxAhead }]] : [])),
+  );
+  return fingerprint({ key, kind: f.kind, code: f.code, type: f.type, events: f.kind === 'fold' ? events : f.events, streams });
+}
+const wholeEvent = ({ columns, input, code, rules }: EventPlan) => ({ columns, input, code, rules });
+
+/** What the rows of a view mean. The schedule is not part of it. */
+export function viewMeaning(v: Omit<ViewPlan, 'hash'>, key: string[], source: SourcePlan | null): string {
+  const { entity, sql, params, time, created, features } = v;
+  return fingerprint({ entity, key, sql, params, time, created, features, source });
+}
+
 /** What of an event decides a feature's numbers. */
 export function eventMeaning(f: Pick<WindowFeaturePlan, 'agg'>, key: string[], id: string, event: EventPlan): object {
   const columns = Object.fromEntries(usedColumns(f, key, id).map(name => [name, kindOf(event, name)]));
@@ -67,6 +97,6 @@ export const byKey = <T>(record: Record<string, T>): Record<string, T> => Object
 
 /** Hash over all of a registry but itself. */
 export function registryHash(registry: Omit<Registry, 'hash'>): string {
-  const { format, entities, streams, events, features, services, order } = registry;
-  return sha256(canonicalJson({ format, entities, streams, events, features, services, order }));
+  const { format, entities, streams, events, sources, views, features, services, order } = registry;
+  return sha256(canonicalJson({ format, entities, streams, events, sources, views, features, services, order }));
 }

@@ -96,7 +96,7 @@ export const calls = (other: Unit, unit: Unit): boolean => other.refers.includes
 /** `const views = feature(…)`: a direct call of one of ours, by the name the hosted module gives it. */
 function isDefinition({ init }: Tree): boolean {
   if (!isNode(init) || init.type !== 'CallExpression' || !isNode(init.callee)) return false;
-  return init.callee.type === 'Identifier' && /^host_(feature|entity|stream|service)\d*$/.test(String(init.callee.name));
+  return init.callee.type === 'Identifier' && /^host_(feature|entity|stream|service|source|alias)\d*$/.test(String(init.callee.name));
 }
 
 function unitsOf(statement: Tree): Unit[] {

@@ -143,6 +143,8 @@ interface FeatureBase {
   ttl: number | null;
   /** Declared default: replaces null in every status but ERROR. Absent when none. */
   default?: Scalar | Scalar[];
+  /** Milliseconds: an older value is named as stale in the answer; absent when none. */
+  maxAge?: number;
   type: ValueType;
   /** Hash of what the feature means: anything in it that changes makes the change breaking. */
   fingerprint: string;
@@ -166,14 +168,92 @@ export interface DeriveFeaturePlan extends FeatureBase {
   /** Request columns the code asks for (top-level names, with whether each is required). */
   request: { name: string; required: boolean }[];
   code: string;
+  /** Written as an async function. */
+  async: boolean;
+  /** Async code says whether it may run over history; null when it does not say. */
+  replayable: boolean | null;
+  /** Milliseconds. */
+  timeout: number;
+  /** Milliseconds a result is used again; null for never. */
+  cache: number | null;
 }
 
-export type FeaturePlan = WindowFeaturePlan | DeriveFeaturePlan;
+/** One column of a view's rows. */
+export interface TableFeaturePlan extends FeatureBase {
+  kind: 'table';
+  /** Id of the view. */
+  view: string;
+  /** Its place in the view's features, and in a row's values. */
+  at: number;
+}
+
+export interface FoldFeaturePlan extends FeatureBase {
+  kind: 'fold';
+  /** `stream/type`, sorted. */
+  events: string[];
+  code: string;
+}
+
+export interface OnFeaturePlan extends FeatureBase {
+  kind: 'on';
+  /** `stream/type`, sorted. */
+  events: string[];
+  /** Milliseconds of delays. */
+  retries: { max: number; backoff: 'exponential' | 'fixed'; delay: number; maxDelay: number };
+  /** Milliseconds. */
+  timeout: number;
+  /** Not part of the fingerprint: what a handler returned stays, a mended one goes on from there. */
+  code: string;
+}
+
+/** Features with state in a store; the others are computed from them. */
+export type StoredFeaturePlan = WindowFeaturePlan | TableFeaturePlan | FoldFeaturePlan | OnFeaturePlan;
+export type FeaturePlan = StoredFeaturePlan | DeriveFeaturePlan;
+
+export interface SourcePlan {
+  name: string;
+  /** Paths or globs relative to the project; null for Postgres, whose address is no part of the registry. */
+  files: string[] | null;
+  format: 'csv' | 'parquet' | 'ndjson' | null;
+  time: string | null;
+  created: string | null;
+  /** Column of the source -> name used here. */
+  fieldMapping: Record<string, string>;
+}
+
+/** Rows of one SQL (or pushed from outside), for one or more features of an entity. */
+export interface ViewPlan {
+  /** `entity.feature` of its first feature. */
+  id: string;
+  entity: string;
+  /** Null for pushed values. */
+  source: string | null;
+  /** With `$1` … for the parameters; null for pushed values. */
+  sql: string | null;
+  /** bigint as text with a trailing `n`. */
+  params: Scalar[];
+  time: string | null;
+  created: string | null;
+  /** Values of a row, in this order. `column` null: the feature's name, else the only one left. */
+  features: { id: string; column: string | null; type: ValueType }[];
+  materialize: boolean;
+  /** Milliseconds between scheduled runs; null for none. */
+  every: number | null;
+  incremental: boolean;
+  /** Milliseconds of a live read. */
+  timeout: number;
+  /** What its stored rows mean: another hash is another table. */
+  hash: string;
+}
 
 export interface ServicePlan {
   name: string;
   /** Feature ids in the order given. */
   features: string[];
+  /** By place: the other name and key columns a feature is read under. Absent when there is none. */
+  aliases?: ({ alias: string; keys: Record<string, string> } | null)[];
+  /** Answers are named `entity__feature` (`alias__feature`). Absent for short names. */
+  fullNames?: true;
   description?: string;
   owner?: string;
   tags?: string[];
@@ -187,6 +267,9 @@ export interface Registry {
   streams: Record<string, StreamPlan>;
   /** By `stream/type`. */
   events: Record<string, EventPlan>;
+  sources: Record<string, SourcePlan>;
+  /** By id. */
+  views: Record<string, ViewPlan>;
   /** By id. */
   features: Record<string, FeaturePlan>;
   services: Record<string, ServicePlan>;

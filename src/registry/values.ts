@@ -16,6 +16,9 @@ export function derivedType(type: unknown, fallback: unknown): ValueType {
   return { base, list: list && base !== 'json' };
 }
 
+/** What a schema's values are. */
+export const declaredType = (schema: Schema): ValueType => schemaType(schema);
+
 function schemaType(schema: Schema): ValueType {
   const inner = unwrapped(schema);
   const def = defOf(inner) as { type: string; element?: Schema };

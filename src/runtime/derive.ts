@@ -1,11 +1,15 @@
 /** Derived features: planned once, run per row; the same code for a read and for history. */
 import type { Cell, Value } from '../engine/values.ts';
-import type { DeriveFeaturePlan, Registry, WindowFeaturePlan } from '../registry/types.ts';
+import type { DeriveFeaturePlan, FoldFeaturePlan, OnFeaturePlan, Registry, TableFeaturePlan, WindowFeaturePlan } from '../registry/types.ts';
 import type { DeriveCode, RuntimeCode } from './project.ts';
+
+const NEVER = new AbortController().signal;
 
 export interface DerivePlan {
   /** Window features needed, each once. */
   windows: WindowFeaturePlan[];
+  /** Other stored features needed: rows, folds, handlers. */
+  others: (TableFeaturePlan | FoldFeaturePlan | OnFeaturePlan)[];
   /** Derived ones in dependency order. */
   steps: { plan: DeriveFeaturePlan; code: DeriveCode | undefined }[];
 }
@@ -23,6 +27,7 @@ export function derivePlan(registry: Registry, code: RuntimeCode, ids: readonly 
   const ordered = registry.order.filter(id => needed.has(id)).map(id => registry.features[id]!);
   return {
     windows: ordered.filter(f => f.kind === 'window'),
+    others: ordered.filter(f => f.kind === 'table' || f.kind === 'fold' || f.kind === 'on'),
     steps: ordered.filter(f => f.kind === 'derive').map(plan => ({ plan, code: code.derives.get(plan.id) })),
   };
 }
@@ -52,7 +57,7 @@ function deriveCell(f: DeriveFeaturePlan, code: DeriveCode | undefined, known: R
       }
       given = parsed.data;
     }
-    return cellOf(f, code.compute(inputs, { request: given, now: at }), ts);
+    return cellOf(f, code.compute(inputs, { request: given, now: at, keys: {}, signal: NEVER }), ts);
   } catch (e) {
     return { value: null, status: 'ERROR', ts, reason: `COMPUTE: ${e instanceof Error ? e.message : String(e)}` };
   }

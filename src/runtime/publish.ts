@@ -9,6 +9,7 @@ import { toJson } from '../lib/json.ts';
 import { didYouMean, MAX_KEY_BYTES, suggest } from '../lib/text.ts';
 import { iso, readInstant } from '../lib/time.ts';
 import type { NewRecord } from '../ports/event-bus.ts';
+import { entitiesFed } from '../registry/meaning.ts';
 import type { EventPlan, Registry, StreamPlan } from '../registry/types.ts';
 import { Appender } from './appender.ts';
 import type { Compiled, Project } from './project.ts';
@@ -176,12 +177,7 @@ export class Publisher {
 const bad = (message: string, detail: { path?: string; hint?: string } = {}): FabraError => new FabraError('BAD_EVENT', message, detail);
 
 function targetOf(registry: Registry, id: string, event: EventPlan, decoder: Decoder): Target {
-  const fedBy = new Set<string>();
-  for (const f of Object.values(registry.features)) {
-    if (f.kind !== 'window') continue;
-    for (const side of f.agg.op === 'ratio' ? [f.agg.num, f.agg.den] : [f.agg]) if (side.stream === event.stream && side.events.includes(event.type)) fedBy.add(f.entity);
-  }
-  const keys = [...fedBy].map(e => registry.entities[e]!.key);
+  const keys = entitiesFed(registry, id).map(e => registry.entities[e]!.key);
   const columns = new Set(keys.filter(k => k.length === 1).map(k => k[0]!));
   const single = [...columns].map(column => {
     const input = event.input.find(c => c.name === column);

@@ -13,6 +13,7 @@ import { CLICKSTREAM_COLUMNS, clickstreamLines } from '../../src/runtime/sample/
 import { EmbeddedCatalog } from '../../src/stores/embedded/catalog.ts';
 import { openEmbedded } from '../../src/stores/embedded/env.ts';
 import { EmbeddedOnlineStore } from '../../src/stores/embedded/online.ts';
+import { openTables } from '../../src/stores/tables/open.ts';
 import { openHistory } from '../../src/stores/history/open.ts';
 
 export interface Scratch {
@@ -47,6 +48,7 @@ export async function scratch(seven = false): Promise<Scratch> {
     bus,
     online: new EmbeddedOnlineStore(env),
     history: openHistory({ env, bus, dir: join(dir, '.fabra/offline'), clock: systemClock }),
+    tables: openTables({ env, dir: join(dir, '.fabra/offline'), project: dir, clock: systemClock }),
     catalog: new EmbeddedCatalog(env),
     clock: systemClock,
     log: silentLogger,

@@ -84,6 +84,8 @@ export function registry(parts: { entities: EntityPlan[]; streams: StreamPlan[];
     entities: byKey(parts.entities, e => e.name),
     streams: byKey(parts.streams, s => s.name),
     events: byKey(parts.events, e => `${e.stream}/${e.type}`),
+    sources: {},
+    views: {},
     features: byKey(parts.features, f => f.id),
     services: { all: { name: 'all', features: order } },
     order,

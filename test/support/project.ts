@@ -14,6 +14,7 @@ import { EmbeddedCatalog } from '../../src/stores/embedded/catalog.ts';
 import { type Embedded, openEmbedded } from '../../src/stores/embedded/env.ts';
 import { EmbeddedOnlineStore } from '../../src/stores/embedded/online.ts';
 import { openHistory } from '../../src/stores/history/open.ts';
+import { openTables } from '../../src/stores/tables/open.ts';
 
 /** The repository: tests run from its root. */
 export const ROOT = process.cwd();
@@ -36,6 +37,7 @@ export async function openTestProject(dir: string, online = (env: Embedded) => n
     online: online(env),
     catalog: new EmbeddedCatalog(env),
     history: openHistory({ env, bus, dir: join(dir, '.fabra', 'offline'), clock: systemClock, threads: 1 }),
+    tables: openTables({ env, dir: join(dir, '.fabra', 'offline'), project: dir, clock: systemClock, threads: 1 }),
     clock: systemClock,
     log: silentLogger,
     close: () => env.close(),

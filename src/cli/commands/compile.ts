@@ -1,10 +1,11 @@
 /** `fabra compile`: everything wrong with the definitions at once, or what they hold. */
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { formatDuration } from '../../lib/duration.ts';
 import { canonicalJson } from '../../lib/json.ts';
 import { toFabraError } from '../../lib/errors.ts';
 import { compileProject } from '../../registry/compile.ts';
-import type { Registry } from '../../registry/types.ts';
+import type { FeaturePlan, Registry } from '../../registry/types.ts';
 import { columns, plural } from '../output.ts';
 import type { Run } from '../spec.ts';
 import { openConfig } from '../wire.ts';
@@ -47,8 +48,26 @@ const count = (record: object): number => Object.keys(record).length;
 function featureTable(registry: Registry): string[] {
   const rows = registry.order.map(id => {
     const f = registry.features[id]!;
-    const how = f.kind === 'derive' ? `from ${Object.values(f.inputs).join(', ')}` : `${f.agg.op} ${f.frame.kind}`;
-    return [f.entity, f.name, `${f.type.base}${f.type.list ? '[]' : ''}`, how];
+    return [f.entity, f.name, `${f.type.base}${f.type.list ? '[]' : ''}`, howOf(registry, f)];
   });
   return columns([['ENTITY', 'FEATURE', 'TYPE', 'HOW'], ...rows]);
+}
+
+/** Where a value comes from, in a few words. */
+function howOf(registry: Registry, f: FeaturePlan): string {
+  switch (f.kind) {
+    case 'window':
+      return `${f.agg.op} ${f.frame.kind}`;
+    case 'derive': {
+      const inputs = Object.values(f.inputs);
+      return inputs.length > 0 ? `from ${inputs.join(', ')}` : 'on demand';
+    }
+    case 'table': {
+      const view = registry.views[f.view]!;
+      if (view.sql === null) return 'pushed';
+      return `sql ${view.source}${view.materialize ? (view.every === null ? ', materialized' : `, every ${formatDuration(view.every)}`) : ', live'}`;
+    }
+    default:
+      return `${f.kind} ${f.events.join(', ')}`;
+  }
 }

@@ -63,6 +63,7 @@ async function freshness(project: OpenedProject, registry: Registry, ids: readon
 function groupsOf(registry: Registry, id: string): string[] {
   const f = registry.features[id]!;
   if (f.kind === 'derive') return [...new Set(Object.values(f.inputs).flatMap(input => groupsOf(registry, input)))];
+  if (f.kind !== 'window') return [];
   const sides = f.agg.op === 'ratio' ? [f.agg.num, f.agg.den] : [f.agg];
   return [...new Set(sides.map(a => `${f.entity}/${a.stream}`))];
 }

@@ -5,7 +5,7 @@ import { formatDuration } from '../../lib/duration.ts';
 import { FabraError } from '../../lib/errors.ts';
 import { compareUtf8 } from '../../lib/text.ts';
 import type { HistoryView } from '../../ports/offline-store.ts';
-import type { AggPlan, DeriveFeaturePlan, EventPlan, Registry, WindowFeaturePlan } from '../../registry/types.ts';
+import type { AggPlan, DeriveFeaturePlan, EventPlan, FeaturePlan, Registry, WindowFeaturePlan } from '../../registry/types.ts';
 import { derivePlan, runDerive } from '../derive.ts';
 import type { Compiled, Project } from '../project.ts';
 import { FeatureReader, featureOf } from '../reader.ts';
@@ -138,9 +138,15 @@ class Explainer {
     let found = this.done.get(id);
     if (!found) {
       const f = this.registry.features[id]!;
-      this.done.set(id, (found = f.kind === 'window' ? this.window(f) : this.derived(f)));
+      this.done.set(id, (found = this.explain(f)));
     }
     return found;
+  }
+
+  private explain(f: FeaturePlan): Promise<Explanation> {
+    if (f.kind === 'window') return this.window(f);
+    if (f.kind === 'derive') return this.derived(f);
+    throw new FabraError('UNSUPPORTED', `explain does not tell of ${f.id} yet: it is a ${f.kind} feature`, { hint: 'fabra get shows its value and time.' });
   }
 
   private keyOf(entity: string): string[] | null {
@@ -260,7 +266,7 @@ class Explainer {
     const plan = derivePlan(this.registry, this.compiled.code, [f.id]);
     const compute = (pick: (x: Explanation) => Cell): Cell => {
       const known = new Map(Object.entries(f.inputs).map(([name, id]) => [id, pick(inputs[name]!)]));
-      runDerive({ windows: [], steps: plan.steps.filter(s => s.plan.id === f.id) }, known, this.wanted.request, this.wanted.at);
+      runDerive({ windows: [], others: [], steps: plan.steps.filter(s => s.plan.id === f.id) }, known, this.wanted.request, this.wanted.at);
       return known.get(f.id)!;
     };
     const what = `computed from ${Object.entries(f.inputs)

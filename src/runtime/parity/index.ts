@@ -121,7 +121,7 @@ class ParityRun {
 
   private isUnready(id: string): boolean {
     const f = this.compiled.registry.features[id]!;
-    return f.kind === 'window' ? this.sides.unready.has(id) : Object.values(f.inputs).some(i => this.isUnready(i));
+    return f.kind === 'derive' ? Object.values(f.inputs).some(i => this.isUnready(i)) : this.sides.unready.has(id);
   }
 
   private async sample(missing: number, round: number): Promise<SampleRow[]> {

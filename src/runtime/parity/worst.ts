@@ -37,6 +37,7 @@ async function explainOne(sides: Sides, view: HistoryView, m: Mismatch): Promise
   const columns = sides.compiled.registry.entities[f.entity]!.key;
   const base = { feature: m.id, entity: f.entity, key: columns.map(c => m.question.row[c] ?? ''), at: m.question.at, online: m.online, offline: m.offline };
   if (f.kind === 'window') return { ...base, ...(await windowRow(sides, view, m, f)) };
+  if (f.kind !== 'derive') throw new Error(`parity does not compare ${f.kind} features`);
   const inputs: Record<string, { online: Cell; offline: Cell }> = {};
   const counted = new Map<string, Cell>();
   const [offline] = await sides.readOffline(view, [m.question]);
