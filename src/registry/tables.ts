@@ -43,7 +43,7 @@ export class Views {
       this.#problems.add(f, `${label} does not say its type`, 'Write { type: z.string() }.');
       return null;
     }
-    if (spec.sql !== null || spec.source !== null) this.checkQuery(f, spec, label);
+    if ((spec.sql !== null || spec.source !== null) && !this.checkQuery(f, spec, label)) return null;
     const type = declaredType(spec.type);
     const { source, sql, materialize, every, incremental, timeout } = spec;
     const key =
@@ -54,18 +54,19 @@ export class Views {
     return type;
   }
 
-  private checkQuery(f: Feature, spec: Table, label: string): void {
+  private checkQuery(f: Feature, spec: Table, label: string): boolean {
     if (!isSource(spec.source))
       this.#problems.add(
         f,
         `${label}: the first argument of query is a source`,
         "Write const orders = source('orders', { file: 'data/orders.csv' }) and query(orders, sql`…`, { … }).",
       );
-    if (typeof spec.sql !== 'object' || spec.sql === null || spec.sql.kind !== 'sql')
-      this.#problems.add(f, `${label}: the SQL of a query is written with the sql tag`, 'Write sql`select …`: what is interpolated becomes a parameter.');
-    else if (spec.sql.text === '') this.#problems.add(f, `${label}: its SQL is empty`);
+    const tagged = typeof spec.sql === 'object' && spec.sql?.kind === 'sql';
+    if (!tagged) this.#problems.add(f, `${label}: the SQL of a query is written with the sql tag`, 'Write sql`select …`: what is interpolated becomes a parameter.');
+    else if (spec.sql?.text === '') this.#problems.add(f, `${label}: its SQL is empty`);
     if (spec.every !== null && !spec.materialize) this.#problems.add(f, `${label} has a schedule but is not materialized`, 'Add materialize: true, or leave every out.');
     if (spec.every !== null && spec.every < 1_000) this.#problems.add(f, `${label}: every is at least 1s`);
+    return tagged && isSource(spec.source);
   }
 
   /** View ids by feature id, once all are gathered; fills `parts.views`. */
