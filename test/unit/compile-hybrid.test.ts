@@ -49,7 +49,7 @@ describe('query', () => {
     const r = registry({ b: feature(user, 'b', q('b')), a: feature(user, 'a', q('a')), c: feature(user, 'c', query(orders, sql`select 1`, { type: z.string() })) });
     expect(Object.keys(r.views)).toEqual(['user.a', 'user.c']);
     expect(r.views['user.a']!.features.map(f => f.id)).toEqual(['user.a', 'user.b']);
-    expect([r.features['user.b'], r.features['user.a']].map(f => f!.kind === 'table' && [f.view, f.at])).toEqual([
+    expect([r.features['user.b'], r.features['user.a']].map(f => f?.kind === 'table' && [f.view, f.at])).toEqual([
       ['user.a', 1],
       ['user.a', 0],
     ]);
