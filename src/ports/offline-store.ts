@@ -34,6 +34,12 @@ export interface SampledEvent {
   row: Record<string, string>;
 }
 
+export interface KeyEvent {
+  event: DecodedEvent;
+  verdict: 'ok' | 'late' | 'quarantined' | 'duplicate';
+  text: string;
+}
+
 /** What decodes the log's tail. */
 export interface HistoryCode {
   registry: Registry;
@@ -86,8 +92,8 @@ export interface HistoryView {
    * Cells per feature, one per row.
    */
   ask(features: readonly WindowFeaturePlan[], rows: { at: number[]; keys: Record<string, (string[] | null)[]> }, wantTs: boolean): Promise<Cell[][]>;
-  /** Events of one key of an entity in a stream, in log order, with what became of each; `from <= ts < to`. */
-  events(entity: string, key: string[], stream: string, from: number, to: number): Promise<{ event: DecodedEvent; verdict: 'ok' | 'late' | 'quarantined' | 'duplicate' }[]>;
+  /** Events of one key of an entity in a stream, in log order, with what became of each; `from <= ts < to`. `text`: as published. */
+  events(entity: string, key: string[], stream: string, from: number, to: number): Promise<KeyEvent[]>;
   /** Distinct keys of an entity, in an order fixed by `seed`. */
   sampleKeys(entity: string, limit: number, seed: number): Promise<string[][]>;
   /**

@@ -1,7 +1,8 @@
 /** Single-key questions to history: for `explain`, and for choosing what parity compares. */
 import type { ColumnValue, DecodedEvent } from '../../engine/values.ts';
-import type { SampledEvent } from '../../ports/offline-store.ts';
+import type { KeyEvent, SampledEvent } from '../../ports/offline-store.ts';
 import type { Position } from '../../ports/online-store.ts';
+import { eventsOf } from '../../registry/meaning.ts';
 import type { Registry } from '../../registry/types.ts';
 import { ident, keyText, physicalColumn, text } from '../../sql/columns.ts';
 import type { Duck } from '../duckdb/engine.ts';
@@ -10,11 +11,10 @@ import type { Duck } from '../duckdb/engine.ts';
 export function feeds(registry: Registry, entity: string): Map<string, string[]> {
   const out = new Map<string, Set<string>>();
   for (const f of Object.values(registry.features)) {
-    if (f.kind !== 'window' || f.entity !== entity) continue;
-    for (const side of f.agg.op === 'ratio' ? [f.agg.num, f.agg.den] : [f.agg]) {
-      const types = out.get(side.stream) ?? new Set();
-      for (const t of side.events) types.add(t);
-      out.set(side.stream, types);
+    if (f.entity !== entity) continue;
+    for (const id of eventsOf(f)) {
+      const { stream, type } = registry.events[id]!;
+      out.set(stream, (out.get(stream) ?? new Set()).add(type));
     }
   }
   return new Map([...out].map(([s, t]) => [s, [...t].sort()]));
@@ -93,24 +93,16 @@ const bound = (t: number): number => (t === Number.NEGATIVE_INFINITY ? -9e15 : t
 
 const VERDICTS = ['ok', 'late', 'quarantined'] as const;
 
-export async function keyEvents(
-  db: Duck,
-  registry: Registry,
-  entity: string,
-  key: readonly string[],
-  stream: string,
-  from: number,
-  to: number,
-): Promise<{ event: DecodedEvent; verdict: 'ok' | 'late' | 'quarantined' | 'duplicate' }[]> {
+export async function keyEvents(db: Duck, registry: Registry, entity: string, key: readonly string[], stream: string, from: number, to: number): Promise<KeyEvent[]> {
   const types = feeds(registry, entity).get(stream) ?? [];
   if (types.length === 0) return [];
-  const sql = `SELECT * EXCLUDE (raw), CASE WHEN adm = 0 THEN row_number() OVER (PARTITION BY adm, id, ts ORDER BY p, o) ELSE 1 END AS copy
+  const sql = `SELECT *, CASE WHEN adm = 0 THEN row_number() OVER (PARTITION BY adm, id, ts ORDER BY p, o) ELSE 1 END AS copy
     FROM (${keyed(registry, entity, stream, types, `all:${stream}`)}) WHERE ${keyIs(key)} AND ts >= ${bound(from)} AND ts < ${bound(to)} ORDER BY p, o`;
   return (await db.rows(sql)).map(r => {
     const type = String(r.type);
     const columns: Record<string, ColumnValue> = {};
     for (const c of registry.events[`${stream}/${type}`]!.columns) columns[c.name] = (r[physicalColumn(c.name, c.kind, c.places)] ?? null) as ColumnValue;
     const event: DecodedEvent = { p: Number(r.p), o: Number(r.o), appended: Number(r.appended), ts: Number(r.ts), id: String(r.id), type, columns };
-    return { event, verdict: Number(r.copy) > 1 ? 'duplicate' : VERDICTS[Number(r.adm)]! };
+    return { event, verdict: Number(r.copy) > 1 ? 'duplicate' : VERDICTS[Number(r.adm)]!, text: String(r.raw) };
   });
 }

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { admit, newAdmitState } from '../../engine/admit.ts';
 import { approx } from '../../engine/approx.ts';
 import { Decoder, type RawRecord } from '../../engine/decode.ts';
-import type { Cell, DecodedEvent } from '../../engine/values.ts';
-import type { HistoryCode, HistoryFile, HistoryRow, HistoryView, SampledEvent, Spine, SpineSource } from '../../ports/offline-store.ts';
+import type { Cell } from '../../engine/values.ts';
+import type { HistoryCode, HistoryFile, HistoryRow, HistoryView, KeyEvent, SampledEvent, Spine, SpineSource } from '../../ports/offline-store.ts';
 import type { Mark, Position } from '../../ports/online-store.ts';
 import type { StreamPlan, WindowFeaturePlan } from '../../registry/types.ts';
 import { ident, text } from '../../sql/columns.ts';
@@ -144,7 +144,7 @@ export class FileHistoryView implements HistoryView {
     return out;
   }
 
-  events(entity: string, key: string[], stream: string, from: number, to: number): Promise<{ event: DecodedEvent; verdict: 'ok' | 'late' | 'quarantined' | 'duplicate' }[]> {
+  events(entity: string, key: string[], stream: string, from: number, to: number): Promise<KeyEvent[]> {
     return keyEvents(this.db, this.compiled.registry, entity, key, stream, from, to);
   }
 
