@@ -6,6 +6,7 @@ import { MAX_KEY_BYTES } from '../lib/text.ts';
 import { readInstant } from '../lib/time.ts';
 import { entitiesFed } from '../registry/meaning.ts';
 import type { ColumnPlan, Registry, StreamPlan } from '../registry/types.ts';
+import { payloadOf } from './payload.ts';
 import type { ColumnValue, DecodedEvent } from './values.ts';
 
 /** What zod gives; only this much of it is used. */
@@ -29,6 +30,8 @@ interface TypeDecoder {
   schema: Schema;
   /** Column names of each entity key that this type feeds. */
   keys: string[][];
+  /** Folds or handlers take whole events of this type. */
+  whole: boolean;
 }
 
 export class Decoder {
@@ -42,7 +45,8 @@ export class Decoder {
     for (const event of Object.values(registry.events)) {
       const schema = schemas.get(`${stream}/${event.type}`);
       if (event.stream !== stream || !schema) continue;
-      this.types.set(event.type, { columns: event.columns, paths: event.columns.map(c => c.name.split('.')), schema, keys: keysFed(registry, stream, event.type) });
+      const [columns, keys, whole] = [event.columns, keysFed(registry, stream, event.type), takenWhole(registry, `${stream}/${event.type}`)];
+      this.types.set(event.type, { columns, paths: columns.map(c => c.name.split('.')), schema, keys, whole });
     }
   }
 
@@ -66,7 +70,7 @@ export class Decoder {
     const known = this.types.get(type);
     const event: DecodedEvent = { p: partition, o: record.offset, appended: record.appended, ts, id, type, columns: {} };
     if (!known) return { ok: true, event, text };
-    const problem = fill(known, object, event.columns);
+    const problem = fill(known, object, event);
     return problem === null ? { ok: true, event, text } : reject(problem);
   }
 
@@ -99,8 +103,11 @@ function keysFed(registry: Registry, stream: string, type: string): string[][] {
   return entitiesFed(registry, `${stream}/${type}`).map(e => registry.entities[e]!.key);
 }
 
+const takenWhole = (registry: Registry, event: string): boolean => Object.values(registry.features).some(f => 'events' in f && f.events.includes(event));
+
 /** Validates and converts; returns the reason when the event does not fit. */
-function fill(known: TypeDecoder, object: Record<string, unknown>, out: Record<string, ColumnValue>): string | null {
+function fill(known: TypeDecoder, object: Record<string, unknown>, event: DecodedEvent): string | null {
+  const out = event.columns;
   let result: ReturnType<Schema['safeParse']>;
   try {
     result = known.schema.safeParse(object);
@@ -120,6 +127,7 @@ function fill(known: TypeDecoder, object: Record<string, unknown>, out: Record<s
   }
   for (const key of known.keys)
     if (key.reduce((n, c) => n + Buffer.byteLength(String(out[c] ?? '')), 0) > MAX_KEY_BYTES) return `key ${key.join(',')}: more than ${MAX_KEY_BYTES} bytes`;
+  if (known.whole) event.payload = payloadOf(data, known.columns, out);
   return null;
 }
 

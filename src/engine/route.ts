@@ -1,8 +1,10 @@
 /** A decoded event -> the entity keys it belongs to, with its row encoded for each group. */
 import { joinKey } from '../lib/text.ts';
 import type { Group } from './group.ts';
+import { encodePayload } from './payload.ts';
 import { RowWriter } from './row.ts';
 import type { PendingRow } from './tree.ts';
+import type { FoldUnit, RoutedEvent, TriggerUnit } from './units.ts';
 import type { ColumnValue, DecodedEvent } from './values.ts';
 
 interface GroupRoute {
@@ -11,12 +13,19 @@ interface GroupRoute {
   type: number;
 }
 
+type Whole = FoldUnit | TriggerUnit;
+
 export class Router {
   private readonly routes = new Map<string, GroupRoute[]>();
+  private readonly whole = new Map<string, Whole[]>();
+  private readonly stream: string;
   private readonly writer = new RowWriter();
   private readonly scratch: ColumnValue[] = [];
 
-  constructor(groups: readonly Group[]) {
+  /** `units`: folds and handlers of the stream, which take whole events. */
+  constructor(groups: readonly Group[], units: readonly Whole[] = [], stream = '') {
+    this.stream = stream;
+    for (const unit of units) for (const type of unit.types.get(stream) ?? []) this.whole.set(type, [...(this.whole.get(type) ?? []), unit]);
     for (const group of groups)
       group.types.forEach((name, type) => {
         const list = this.routes.get(name) ?? [];
@@ -25,9 +34,28 @@ export class Router {
       });
   }
 
-  /** Whether any group uses events of this type. */
+  /** Whether anything uses events of this type. */
   uses(type: string): boolean {
-    return this.routes.has(type);
+    return this.routes.has(type) || this.whole.has(type);
+  }
+
+  /** The same for folds and handlers: the event with its payload, one for each of them. */
+  routeWhole(event: DecodedEvent, emit: (unit: Whole, key: string, routed: RoutedEvent) => void): number {
+    const units = this.whole.get(event.type);
+    if (!units) return 0;
+    let empty = 0;
+    let payload: string | null = null;
+    for (const unit of units) {
+      const key = keyOf(event, unit.keyColumns);
+      if (key === null) {
+        empty++;
+        continue;
+      }
+      payload ??= encodePayload(event.payload ?? {});
+      const { p, o, appended, ts, id, type } = event;
+      emit(unit, key, { stream: this.stream, partition: p, offset: o, appended, ts, id, type, payload, applied: false });
+    }
+    return empty;
   }
 
   /** Calls `emit` for each entity key; returns how many keys were left out for an empty part. */

@@ -31,6 +31,8 @@ export interface DecodedEvent {
   type: string;
   /** Declared columns only; absent or null = null. Numbers are scaled by their column's places. */
   columns: Record<string, ColumnValue>;
+  /** What folds and handlers get; only where the decoder's registry has one for the type. */
+  payload?: unknown;
 }
 
 export type Verdict = 'rejected' | 'quarantined' | 'late' | 'duplicate' | 'applied' | 'ignored';

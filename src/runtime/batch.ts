@@ -4,8 +4,9 @@ import type { Decoder, RawRecord } from '../engine/decode.ts';
 import type { Group } from '../engine/group.ts';
 import type { Router } from '../engine/route.ts';
 import type { PendingRow } from '../engine/tree.ts';
+import type { RoutedEvent } from '../engine/units.ts';
 import type { HistoryRow } from '../ports/offline-store.ts';
-import type { Counters, DeadLetter, KeyUpdate, Mark } from '../ports/online-store.ts';
+import type { Counters, DeadLetter, FoldUpdate, KeyUpdate, Mark, NewTurns } from '../ports/online-store.ts';
 import type { StreamPlan } from '../registry/types.ts';
 
 /** Label for events whose type the registry does not declare: raw input never becomes a label. */
@@ -13,8 +14,8 @@ export const OTHER = '(other)';
 
 interface Judged {
   type: string;
-  /** Rows routed, when it was on time and used. */
-  rows: PendingRow[] | null;
+  /** What it was routed to, when it was on time and used. */
+  routed: { applied: boolean }[] | null;
   verdict: 'rejected' | 'quarantined' | 'late' | 'ignored' | 'accepted';
   keyless: boolean;
 }
@@ -22,6 +23,8 @@ interface Judged {
 export interface Prepared {
   mark: Mark;
   updates: KeyUpdate[];
+  foldUpdates: FoldUpdate[];
+  turns: NewTurns[];
   dead: DeadLetter[];
   history: HistoryRow[];
   count(): Record<string, Partial<Counters>>;
@@ -38,7 +41,8 @@ export interface Pipeline {
 /** Pure but for the admit state, which is copied: the mark before stays as it was. */
 export function prepare(pipe: Pipeline, partition: number, records: readonly RawRecord[], mark: Mark): Prepared {
   const admitState: AdmitState = { ...mark.admit };
-  const grouped = new Map<Group, Map<string, PendingRow[]>>();
+  const rows = new ByKey<Group, PendingRow>();
+  const whole = new ByKey<FoldUpdate['unit'] | NewTurns['unit'], RoutedEvent>();
   const judged: Judged[] = [];
   const dead: DeadLetter[] = [];
   const history: HistoryRow[] = [];
@@ -46,40 +50,53 @@ export function prepare(pipe: Pipeline, partition: number, records: readonly Raw
     const decoded = pipe.decoder.decode(record, partition);
     if (!decoded.ok) {
       dead.push({ stream: pipe.plan.name, partition, offset: record.offset, at: record.appended, reason: decoded.reason, bytes: record.bytes });
-      judged.push({ type: OTHER, rows: null, verdict: 'rejected', keyless: false });
+      judged.push({ type: OTHER, routed: null, verdict: 'rejected', keyless: false });
       continue;
     }
     const { event } = decoded;
     const admission = admit(admitState, pipe.plan, event.ts, event.appended);
     history.push({ event, admission, text: decoded.text });
     const type = pipe.declared.has(event.type) ? event.type : OTHER;
-    if (admission !== 'ok') judged.push({ type, rows: null, verdict: admission, keyless: false });
-    else if (!pipe.router.uses(event.type)) judged.push({ type, rows: null, verdict: 'ignored', keyless: false });
+    if (admission !== 'ok') judged.push({ type, routed: null, verdict: admission, keyless: false });
+    else if (!pipe.router.uses(event.type)) judged.push({ type, routed: null, verdict: 'ignored', keyless: false });
     else {
-      const rows: PendingRow[] = [];
-      const empty = pipe.router.route(event, (group, key, row) => {
-        rows.push(row);
-        addTo(grouped, group, key, row);
+      const routed: { applied: boolean }[] = [];
+      const emptyKeys = pipe.router.route(event, (group, key, row) => {
+        routed.push(row);
+        rows.add(group, key, row);
       });
-      judged.push({ type, rows, verdict: 'accepted', keyless: empty > 0 });
+      const emptyWhole = pipe.router.routeWhole(event, (unit, key, turn) => {
+        routed.push(turn);
+        whole.add(unit, key, turn);
+      });
+      judged.push({ type, routed, verdict: 'accepted', keyless: emptyKeys + emptyWhole > 0 });
     }
   }
   const next = records.length ? records[records.length - 1]!.offset + 1 : mark.next;
-  return { mark: { next, admit: admitState }, updates: flatten(grouped), dead, history, count: () => tally(judged) };
+  const foldUpdates: FoldUpdate[] = [];
+  const turns: NewTurns[] = [];
+  for (const [unit, key, events] of whole.entries())
+    if (unit.kind === 'fold') foldUpdates.push({ unit, key, events });
+    else turns.push({ unit, key, events });
+  const updates = [...rows.entries()].map(([group, key, list]): KeyUpdate => ({ group, key, rows: list }));
+  return { mark: { next, admit: admitState }, updates, foldUpdates, turns, dead, history, count: () => tally(judged) };
 }
 
-function addTo(grouped: Map<Group, Map<string, PendingRow[]>>, group: Group, key: string, row: PendingRow): void {
-  let keys = grouped.get(group);
-  if (!keys) grouped.set(group, (keys = new Map()));
-  const rows = keys.get(key);
-  if (rows) rows.push(row);
-  else keys.set(key, [row]);
-}
+/** What a batch holds for each owner and key, in log order. */
+class ByKey<O, T> {
+  private readonly owners = new Map<O, Map<string, T[]>>();
 
-function flatten(grouped: Map<Group, Map<string, PendingRow[]>>): KeyUpdate[] {
-  const out: KeyUpdate[] = [];
-  for (const [group, keys] of grouped) for (const [key, rows] of keys) out.push({ group, key, rows });
-  return out;
+  add(owner: O, key: string, item: T): void {
+    let keys = this.owners.get(owner);
+    if (!keys) this.owners.set(owner, (keys = new Map()));
+    const list = keys.get(key);
+    if (list) list.push(item);
+    else keys.set(key, [item]);
+  }
+
+  *entries(): Generator<[O, string, T[]]> {
+    for (const [owner, keys] of this.owners) for (const [key, list] of keys) yield [owner, key, list];
+  }
 }
 
 /** Counters by type, once the store has said which rows were new. A duplicate is one for every key it was routed to. */
@@ -88,7 +105,7 @@ function tally(judged: readonly Judged[]): Record<string, Partial<Counters>> {
   for (const j of judged) {
     out[j.type] ??= {};
     const c = out[j.type]!;
-    const verdict = j.verdict !== 'accepted' ? j.verdict : j.rows!.length > 0 && j.rows!.every(r => !r.applied) ? 'duplicate' : 'applied';
+    const verdict = j.verdict !== 'accepted' ? j.verdict : j.routed!.length > 0 && j.routed!.every(r => !r.applied) ? 'duplicate' : 'applied';
     c.read = (c.read ?? 0) + 1;
     c[verdict] = (c[verdict] ?? 0) + 1;
     if (j.keyless) c.keyless = (c.keyless ?? 0) + 1;
