@@ -1,6 +1,6 @@
 /** History: every event that was decodable, in files that are never changed in place, and the query engine over it. */
 import type { Cell, DecodedEvent } from '../engine/values.ts';
-import type { Registry, StreamPlan, ValueType, WindowFeaturePlan } from '../registry/types.ts';
+import type { Registry, StoredFeaturePlan, StreamPlan, ValueType, WindowFeaturePlan } from '../registry/types.ts';
 import type { Schema } from '../engine/decode.ts';
 import type { FoldCode } from '../engine/units.ts';
 import type { Lease, Mark, Position } from './online-store.ts';
@@ -88,10 +88,10 @@ export interface Spine {
 /** A consistent view of history (files plus the log's tail) as of its opening. */
 export interface HistoryView {
   /**
-   * Values of window features at rows given as arrays: one key per entity and row (null = none), one instant per row.
+   * Values of stored features at rows given as arrays: one key per entity and row (null = none), one instant per row.
    * Cells per feature, one per row.
    */
-  ask(features: readonly WindowFeaturePlan[], rows: { at: number[]; keys: Record<string, (string[] | null)[]> }, wantTs: boolean): Promise<Cell[][]>;
+  ask(features: readonly StoredFeaturePlan[], rows: { at: number[]; keys: Record<string, (string[] | null)[]> }, wantTs: boolean): Promise<Cell[][]>;
   /** Events of one key of an entity in a stream, in log order, with what became of each; `from <= ts < to`. `text`: as published. */
   events(entity: string, key: string[], stream: string, from: number, to: number): Promise<KeyEvent[]>;
   /** Distinct keys of an entity, in an order fixed by `seed`. */

@@ -217,7 +217,7 @@ describe('S53: training labels against reads', () => {
 
     const scratch = await openTestProject(newDir('labels-scratch'));
     const reader = new FeatureReader(scratch, compiled.registry, compiled.code);
-    await rebuild(project, compiled, scratch.online, [...reader.groups.groups.values()], {});
+    await rebuild(project, compiled, scratch.online, { groups: [...reader.groups.groups.values()] }, {});
     let [at, compared, nonempty] = [0, 0, 0];
     const wrong: string[] = [];
     for await (const { rows } of readRows(out))

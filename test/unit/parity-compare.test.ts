@@ -1,9 +1,13 @@
 /** What parity calls the same, how it measures what is not (CASES.md S56), and its reports. */
 import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { count, derive, entity, feature, fold, on, pushed, query, source, sql, stream } from '../../src/index.ts';
 import type { Cell } from '../../src/engine/values.ts';
+import { compileDefinitions } from '../../src/registry/compile.ts';
 import { listEdit, relativeError, sameCell, sameValue, Tally } from '../../src/runtime/parity/compare.ts';
 import { parityFiles } from '../../src/runtime/parity/report.ts';
 import { instantNear, random } from '../../src/runtime/parity/sample.ts';
+import { scopeOf } from '../../src/runtime/parity/scope.ts';
 import type { ParityReport } from '../../src/runtime/parity/types.ts';
 
 const cell = (value: Cell['value'], ts: number | null = 1, status: Cell['status'] = 'PRESENT'): Cell => ({ value, status, ts });
@@ -85,6 +89,7 @@ const report: ParityReport = {
   ok: false,
   mode: 'live',
   p0: { compared: 6, mismatched: 1, features: [{ ...new Tally('user.a|b').counts, total: 6, mismatch: 1, max_error: 2, smape: 0.5 }, new Tally('user.none').counts] },
+  left: [{ feature: 'user.rows', reason: 'its rows come from SQL' }],
   worst: [
     {
       feature: 'user.a|b',
@@ -114,6 +119,44 @@ const report: ParityReport = {
   seconds: 0.1,
 };
 
+describe('what is compared', () => {
+  const user = entity('user', { key: 'user_id' });
+  const buy = stream('s').event('buy', z.object({ user_id: z.string() }));
+  const [bought, balance, told] = [
+    feature(user, 'bought', count(buy).over('1h')),
+    feature(user, 'balance', fold(buy, { state: z.number(), initial: 0, step: s => s + 1 })),
+    feature(user, 'told', on(buy, { type: z.string(), handle: () => 'x' })),
+  ];
+  const given = feature(user, 'given', pushed(z.string()));
+  const rows = feature(user, 'rows', query(source('o', { file: 'o.csv' }), sql`select 1`, { type: z.string() }));
+  const sum = feature(user, 'sum', derive({ inputs: { bought, balance }, compute: ({ bought, balance }) => bought + (balance ?? 0) }));
+  const over = feature(user, 'over', derive({ inputs: { told }, compute: ({ told }) => told }));
+  const asks = feature(user, 'asks', derive({ inputs: { bought }, compute: async ({ bought }) => bought }));
+  const kept = feature(user, 'kept', derive({ inputs: { bought }, cache: '1m', compute: ({ bought }) => bought }));
+  const { registry } = compileDefinitions({ list: [bought, balance, told, given, rows, sum, over, asks, kept] });
+
+  it('windows, folds, and derived features over them; the others say why not', () => {
+    const { asked, left } = scopeOf(registry, undefined);
+    expect([...asked].sort()).toEqual(['user.balance', 'user.bought', 'user.sum']);
+    expect(Object.fromEntries(left.map(l => [l.feature, l.reason]))).toEqual({
+      'user.told': expect.stringContaining('effects'),
+      'user.given': expect.stringContaining('pushed'),
+      'user.rows': expect.stringContaining('SQL'),
+      'user.over': 'it reads user.told, which is not compared',
+      'user.asks': expect.stringContaining('async'),
+      'user.kept': expect.stringContaining('cache'),
+    });
+  });
+  it('one that is asked for and cannot be is an error that says what to do', () => {
+    expect(() => scopeOf(registry, ['user.bought', 'user.told'])).toThrow(
+      expect.objectContaining({ code: 'NOTHING_COMPARED', hint: 'Leave it out: fabra parity --features user.bought' }),
+    );
+    expect(() => scopeOf(registry, ['user.bougt'])).toThrow(expect.objectContaining({ code: 'UNKNOWN_FEATURE' }));
+    expect(scopeOf(registry, ['user.bought', 'user.told'], false)).toMatchObject({ asked: ['user.bought'], left: [{ feature: 'user.told' }] });
+    expect(scopeOf(registry, ['user.sum'])).toEqual({ asked: ['user.sum'], left: [] });
+  });
+});
+
 describe('the reports', () => {
   const files = parityFiles(report);
   it('are four files', () => expect(Object.keys(files)).toEqual(['parity_report.json', 'parity_report.md', 'parity_report.xml', 'parity_report.html']));
@@ -129,11 +172,16 @@ describe('the reports', () => {
   });
   it('JUnit: a failure per feature that differs, skips for what was not compared, nothing XML forbids', () => {
     const xml = files['parity_report.xml']!;
-    expect(xml).toContain('tests="4" failures="1" skipped="2"');
+    expect(xml).toContain('tests="5" failures="1" skipped="3"');
+    expect(xml).toContain('name="user.rows"><skipped message="its rows come from SQL"/>');
     expect(xml).toContain('<failure message="1 of 6 values differ">');
     expect(xml).toContain('%3Cu%3E');
     expect(xml).not.toContain('\u0001');
     expect(xml).not.toContain('<u>');
+  });
+  it('what was left out is named with its reason', () => {
+    expect(JSON.parse(files['parity_report.json']!).left_out).toEqual(report.left);
+    expect(files['parity_report.md']).toContain('- not compared: user.rows: its rows come from SQL');
   });
   it('Markdown and HTML escape what they show', () => {
     expect(files['parity_report.md']).toContain('user.a\\|b');

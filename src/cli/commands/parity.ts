@@ -32,6 +32,7 @@ async function compare(call: Invocation, project: OpenedProject, compiled: Compi
   const progress = await openProgress(out, 'parity', 'values');
   const options: ParityOptions = {
     features: chosenFeatures(compiled.registry, common) ?? undefined,
+    lenient: common.features === undefined,
     keys: keysOf(compiled, flags.keys as string | undefined),
     comparisons: flags.comparisons as number | undefined,
     seed: flags.seed as number | undefined,

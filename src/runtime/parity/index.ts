@@ -6,19 +6,20 @@
  */
 import type { Cell } from '../../engine/values.ts';
 import { FabraError } from '../../lib/errors.ts';
-import { joinKey, suggest } from '../../lib/text.ts';
+import { joinKey } from '../../lib/text.ts';
 import type { HistoryView } from '../../ports/offline-store.ts';
 import type { Position } from '../../ports/online-store.ts';
 import type { Compiled, Project } from '../project.ts';
 import { severity, Tally } from './compare.ts';
 import { rebuild } from './rebuild.ts';
 import { type SampleRow, sampleRows } from './sample.ts';
+import { scopeOf } from './scope.ts';
 import { type Answered, type Question, Sides } from './sides.ts';
-import type { ParityOptions, ParityReport } from './types.ts';
+import type { LeftOut, ParityOptions, ParityReport } from './types.ts';
 import { explainWorst, type Mismatch } from './worst.ts';
 
 export type { FeatureTally } from './compare.ts';
-export type { AuditLine, EventNote, ParityOptions, ParityReport, WorstRow } from './types.ts';
+export type { AuditLine, EventNote, LeftOut, ParityOptions, ParityReport, WorstRow } from './types.ts';
 
 const DEFAULT_COMPARISONS = 100_000;
 /** Rows asked of history at once. */
@@ -35,8 +36,8 @@ const KEPT = 20;
  */
 export async function runParity(project: Project, compiled: Compiled, options: ParityOptions = {}): Promise<ParityReport> {
   await checkApplied(project, compiled);
-  const asked = checkFeatures(compiled, options.features);
-  const run = new ParityRun(project, compiled, asked, options);
+  const scope = scopeOf(compiled.registry, options.features, !options.lenient);
+  const run = new ParityRun(project, compiled, scope, options);
   try {
     return await run.run();
   } finally {
@@ -51,17 +52,12 @@ async function checkApplied(project: Project, compiled: Compiled): Promise<void>
   if (differs) throw new FabraError('NOT_APPLIED', `${differs.id} differs from the applied registry`, { hint: 'Run: fabra plan, then fabra apply' });
 }
 
-function checkFeatures({ registry }: Compiled, wanted: readonly string[] | undefined): string[] {
-  for (const id of wanted ?? [])
-    if (!registry.features[id]) throw new FabraError('UNKNOWN_FEATURE', `there is no feature ${JSON.stringify(id)}`, { hint: suggest(id, Object.keys(registry.features)) });
-  return [...(wanted ?? registry.order)];
-}
-
 class ParityRun {
   private readonly project: Project;
   private readonly compiled: Compiled;
   private readonly options: ParityOptions;
   private readonly sides: Sides;
+  private readonly left: LeftOut[];
   private readonly seed: number;
   private readonly tallies: Map<string, Tally>;
   private readonly mismatches = new Map<string, Mismatch[]>();
@@ -72,10 +68,11 @@ class ParityRun {
   private from = Number.POSITIVE_INFINITY;
   private to = Number.NEGATIVE_INFINITY;
 
-  constructor(project: Project, compiled: Compiled, asked: readonly string[], options: ParityOptions) {
+  constructor(project: Project, compiled: Compiled, { asked, left }: { asked: readonly string[]; left: LeftOut[] }, options: ParityOptions) {
     this.project = project;
     this.compiled = compiled;
     this.options = options;
+    this.left = left;
     this.seed = options.seed ?? 1;
     this.sides = new Sides(options.replay?.online ?? project.online, compiled, asked);
     this.tallies = new Map(asked.map(id => [id, new Tally(id)]));
@@ -85,8 +82,8 @@ class ParityRun {
     const began = this.project.clock.now();
     const { signal, replay, onProgress } = this.options;
     if (replay) {
-      const groups = [...this.sides.reader.groups.groups.values()];
-      await rebuild(this.project, this.compiled, replay.online, groups, { signal, onProgress: (done, total) => onProgress?.({ phase: 'replay', done, total }) });
+      const state = { groups: this.sides.groups, folds: this.sides.folds };
+      await rebuild(this.project, this.compiled, replay.online, state, { signal, onProgress: (done, total) => onProgress?.({ phase: 'replay', done, total }) });
     }
     this.position = await this.sides.look();
     this.view = await this.project.history.open(this.compiled, this.position);
@@ -129,14 +126,14 @@ class ParityRun {
     if (!range) return [];
     const floors = [...this.sides.floors.values()];
     const lowest = Math.min(...floors);
-    const spans = this.sides.plan.windows.map(f => ({
-      floor: this.sides.floors.get(f.id)!,
-      reach: f.frame.kind === 'over' || f.frame.kind === 'tumbling' || f.frame.kind === 'hopping' ? reachOf(f.frame) : 0,
+    const spans = this.sides.stored.map(f => ({
+      floor: this.sides.settled.get(f.id) ?? this.sides.floors.get(f.id)!,
+      reach: f.kind === 'window' && (f.frame.kind === 'over' || f.frame.kind === 'tumbling' || f.frame.kind === 'hopping') ? reachOf(f.frame) : 0,
     }));
     const whole = Math.max(...spans.map(s => s.floor + s.reach));
     const bounds = { from: Math.max(range.from, lowest), to: range.to, whole: Number.isFinite(whole) ? Math.min(whole, range.to) : null };
     const rows = Math.ceil(missing / Math.max(1, this.tallies.size)) * 3 + 50;
-    return sampleRows(this.view!, this.compiled.registry, { features: this.sides.plan.windows, rows, seed: this.seed + 1_000 * round, bounds, keys: this.options.keys });
+    return sampleRows(this.view!, this.compiled.registry, { features: this.sides.stored, rows, seed: this.seed + 1_000 * round, bounds, keys: this.options.keys });
   }
 
   private skip(id: string, why: keyof ParityRun['skipped']): void {
@@ -150,9 +147,9 @@ class ParityRun {
       const answered: Answered[] = [];
       for (const q of left) {
         if (this.options.signal?.aborted) throw new FabraError('INTERRUPTED', 'interrupted');
-        const a = await this.sides.readOnline(q);
+        const { answered: a, expired } = await this.sides.readOnline(q);
+        for (const id of expired) this.skip(id, 'expired');
         if (a) answered.push(a);
-        else for (const id of q.ids) this.skip(id, 'expired');
       }
       const moved = await this.follow(answered);
       await this.compare(
@@ -189,8 +186,7 @@ class ParityRun {
   /** Entity -> storage key -> time of the oldest event behind the position. */
   private async changes(since: Position): Promise<Map<string, Map<string, number>>> {
     const out = new Map<string, Map<string, number>>();
-    for (const entity of new Set(this.sides.plan.windows.map(f => f.entity)))
-      out.set(entity, new Map((await this.view!.changedKeys(entity, since)).map(c => [joinKey(c.key), c.minTs])));
+    for (const entity of new Set(this.sides.stored.map(f => f.entity))) out.set(entity, new Map((await this.view!.changedKeys(entity, since)).map(c => [joinKey(c.key), c.minTs])));
     return out;
   }
 
@@ -240,6 +236,7 @@ class ParityRun {
       ok: mismatched === 0 && audit.every(a => !a.differ),
       mode: this.options.replay ? 'replay' : 'live',
       p0: { compared: this.compared(), mismatched, features },
+      left: this.left,
       worst: await explainWorst(this.sides, this.view!, [...this.mismatches.values()]),
       audit,
       nonempty: features.reduce((n, f) => n + f.nonempty, 0),

@@ -1,6 +1,7 @@
 /** The log again into an empty store that keeps all detail: any instant can then be read. */
 import { Decoder } from '../../engine/decode.ts';
 import type { Group } from '../../engine/group.ts';
+import type { FoldUnit } from '../../engine/units.ts';
 import { Router } from '../../engine/route.ts';
 import { newAdmitState } from '../../engine/admit.ts';
 import { FabraError } from '../../lib/errors.ts';
@@ -11,18 +12,24 @@ import type { Compiled, Project } from '../project.ts';
 
 const BATCH = 5_000;
 
+/** What is rebuilt: the reader's own groups and folds. */
+export interface RebuiltState {
+  groups: readonly Group[];
+  folds?: readonly FoldUnit[];
+}
+
 export interface RebuildHooks {
   signal?: AbortSignal;
   onProgress?(done: number, total: number): void;
 }
 
 /**
- * Fills `online` (empty) with the project's whole log as it is now. The groups are the reader's own: their retention is made
- * endless first, so that no read of them is refused.
+ * Fills `online` (empty) with the project's whole log as it is now. Retention is made endless first, so that no read is
+ * refused.
  */
-export async function rebuild(project: Project, compiled: Compiled, online: OnlineStore, groups: readonly Group[], hooks: RebuildHooks): Promise<Position> {
-  for (const g of groups) g.retention = Number.POSITIVE_INFINITY;
-  await online.adopt(groups);
+export async function rebuild(project: Project, compiled: Compiled, online: OnlineStore, { groups, folds = [] }: RebuiltState, hooks: RebuildHooks): Promise<Position> {
+  for (const g of [...groups, ...folds]) g.retention = Number.POSITIVE_INFINITY;
+  await online.adopt(groups, { folds, triggers: [], tables: [] });
   const lease = await online.lease();
   const position: Position = {};
   let done = 0;
@@ -31,12 +38,12 @@ export async function rebuild(project: Project, compiled: Compiled, online: Onli
     const ends = await Promise.all(streams.map(async s => (await project.bus.bounds(s.name, 0)).end));
     const total = ends.reduce((a, b) => a + b, 0);
     for (const [i, plan] of streams.entries()) {
-      const own = groups.filter(g => g.stream === plan.name);
+      const own = { groups: groups.filter(g => g.stream === plan.name), folds: folds.filter(f => f.streams.includes(plan.name)) };
       const onBatch = (n: number) => {
         if (hooks.signal?.aborted) throw new FabraError('INTERRUPTED', 'interrupted');
         hooks.onProgress?.((done += n), total);
       };
-      await refill(project, compiled, { plan, own, online, lease, end: ends[i]! }, onBatch);
+      await refill(project, compiled, { plan, ...own, online, lease, end: ends[i]! }, onBatch);
       position[`${plan.name}/0`] = ends[i]!;
     }
   } finally {
@@ -47,20 +54,21 @@ export async function rebuild(project: Project, compiled: Compiled, online: Onli
 
 interface Lane {
   plan: StreamPlan;
-  own: readonly Group[];
+  groups: readonly Group[];
+  folds: readonly FoldUnit[];
   online: OnlineStore;
   lease: Lease;
   end: number;
 }
 
 async function refill(project: Project, compiled: Compiled, lane: Lane, onBatch: (events: number) => void): Promise<void> {
-  const { plan, own, online, lease, end } = lane;
+  const { plan, groups, folds, online, lease, end } = lane;
   const declared = new Set(
     Object.values(compiled.registry.events)
       .filter(e => e.stream === plan.name)
       .map(e => e.type),
   );
-  const pipe = { plan, decoder: new Decoder(compiled.registry, plan.name, compiled.code.schemas), router: new Router(own), declared };
+  const pipe = { plan, decoder: new Decoder(compiled.registry, plan.name, compiled.code.schemas), router: new Router(groups, folds, plan.name), declared };
   let mark: Mark = { next: 0, admit: newAdmitState() };
   const commit = async (records: Parameters<typeof prepare>[2], next: number) => {
     const p = prepare(pipe, 0, records, mark);
@@ -72,9 +80,11 @@ async function refill(project: Project, compiled: Compiled, lane: Lane, onBatch:
       lease,
       expect: mark.next,
       mark: p.mark,
-      groups: own,
+      groups,
+      folds,
       live: true,
       updates: p.updates,
+      foldUpdates: p.foldUpdates,
       dead: [],
       count: p.count,
     });

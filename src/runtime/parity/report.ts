@@ -15,6 +15,7 @@ export function parityJson(r: ParityReport): Record<string, unknown> {
     ok: r.ok,
     mode: r.mode,
     p0: r.p0,
+    left_out: r.left,
     worst: r.worst.map(w => ({
       feature: w.feature,
       entity: w.entity,
@@ -68,6 +69,7 @@ const summary = (r: ParityReport): string[] => [
   ...(r.skipped.expired + r.skipped.backfilling + r.skipped.moving > 0
     ? [`not compared: ${n(r.skipped.expired)} behind the retention, ${n(r.skipped.backfilling)} in backfill, ${n(r.skipped.moving)} changed while they were read`]
     : []),
+  ...r.left.map(l => `not compared: ${l.feature}: ${l.reason}`),
 ];
 
 const auditText = (r: ParityReport): string[] =>
@@ -131,14 +133,16 @@ export function parityJunit(r: ParityReport): string {
     if (a.differ === null) return `${head}><skipped message="time may have been re-based"/></testcase>`;
     return a.differ === 0 ? `${head}/>` : `${head}><failure message="${a.differ} recorded verdicts are not what SQL decides"/></testcase>`;
   });
+  const left = r.left.map(l => `    <testcase classname="parity" name="${xml(l.feature)}"><skipped message="${xml(l.reason)}"/></testcase>`);
   const failures = r.p0.features.filter(f => f.mismatch > 0).length + r.audit.filter(a => a.differ).length;
-  const skipped = r.p0.features.filter(f => f.total === 0).length + r.audit.filter(a => a.differ === null).length;
-  const counts = `tests="${features.length + audits.length}" failures="${failures}" skipped="${skipped}" time="${r.seconds}"`;
+  const skipped = r.p0.features.filter(f => f.total === 0).length + r.audit.filter(a => a.differ === null).length + left.length;
+  const counts = `tests="${features.length + left.length + audits.length}" failures="${failures}" skipped="${skipped}" time="${r.seconds}"`;
   return [
     '<?xml version="1.0" encoding="UTF-8"?>',
     `<testsuites ${counts}>`,
     `  <testsuite name="fabra parity" ${counts}>`,
     ...features,
+    ...left,
     ...audits,
     '  </testsuite>',
     '</testsuites>',

@@ -3,7 +3,11 @@ import { needs } from '../../engine/read.ts';
 import { DAY, HOUR, MINUTE } from '../../lib/duration.ts';
 import { floorTo } from '../../lib/time.ts';
 import type { HistoryView } from '../../ports/offline-store.ts';
-import type { Registry, WindowFeaturePlan } from '../../registry/types.ts';
+import { eventsOf } from '../../registry/meaning.ts';
+import type { FoldFeaturePlan, Registry, WindowFeaturePlan } from '../../registry/types.ts';
+
+/** Features with state that history can compute again: what is compared, or below it. */
+export type Replayable = WindowFeaturePlan | FoldFeaturePlan;
 
 export interface SampleRow {
   /** Key column -> text; columns that the sampled event did not carry are absent. */
@@ -29,10 +33,14 @@ export interface Edges {
   grids: number[];
 }
 
-export function edgesOf(registry: Registry, features: readonly WindowFeaturePlan[]): Edges {
+export function edgesOf(registry: Registry, features: readonly Replayable[]): Edges {
   const after = new Set<number>();
   const grids = new Set([MINUTE, HOUR, DAY]);
   for (const f of features) {
+    if (f.kind === 'fold') {
+      if (f.ttl !== null && f.ttl > 0) after.add(f.ttl);
+      continue;
+    }
     const { frame } = f;
     if (frame.kind === 'over' || frame.kind === 'hopping') after.add(frame.w);
     if (frame.kind === 'tumbling') grids.add(frame.w);
@@ -70,7 +78,7 @@ export function instantNear(ts: number, edges: Edges, bounds: Bounds, rnd: () =>
 }
 
 export interface SampleOptions {
-  features: readonly WindowFeaturePlan[];
+  features: readonly Replayable[];
   /** Rows wanted. */
   rows: number;
   seed: number;
@@ -84,18 +92,15 @@ const INSTANTS_PER_EVENT = 4;
 const STRANGERS = 100;
 
 /** Event types that the features use, by stream. */
-function typesOf(features: readonly WindowFeaturePlan[]): { stream: string; type: string }[] {
-  const found = new Map<string, { stream: string; type: string }>();
-  for (const f of features)
-    for (const side of f.agg.op === 'ratio' ? [f.agg.num, f.agg.den] : [f.agg]) for (const type of side.events) found.set(`${side.stream}/${type}`, { stream: side.stream, type });
-  return [...found.values()];
+function typesOf(registry: Registry, features: readonly Replayable[]): { stream: string; type: string }[] {
+  return [...new Set(features.flatMap(eventsOf))].map(id => registry.events[id]!);
 }
 
 /** Rows in random order, each once. Every event type gives its share, however rare. */
 export async function sampleRows(view: HistoryView, registry: Registry, o: SampleOptions): Promise<SampleRow[]> {
   const rnd = random(o.seed);
   const edges = edgesOf(registry, o.features);
-  const seeds = o.keys ? await givenKeys(view, registry, o) : await eventSeeds(view, o);
+  const seeds = o.keys ? await givenKeys(view, registry, o) : await eventSeeds(view, registry, o);
   const found = new Map<string, SampleRow>();
   const add = (row: Record<string, string>, at: number) => {
     if (!Number.isSafeInteger(at)) return;
@@ -108,8 +113,8 @@ export async function sampleRows(view: HistoryView, registry: Registry, o: Sampl
   return shuffle([...found.values()], rnd);
 }
 
-async function eventSeeds(view: HistoryView, o: SampleOptions) {
-  const types = typesOf(o.features);
+async function eventSeeds(view: HistoryView, registry: Registry, o: SampleOptions) {
+  const types = typesOf(registry, o.features);
   const limit = Math.max(1, Math.ceil(o.rows / Math.max(1, types.length) / INSTANTS_PER_EVENT));
   const from = o.bounds.from;
   const lists = [];
@@ -150,15 +155,16 @@ function shuffle<T>(list: T[], rnd: () => number): T[] {
 /** Features of the row that the store can answer: their keys are there, and their frame lies above the floor. */
 export function askable(
   registry: Registry,
-  features: readonly WindowFeaturePlan[],
+  features: readonly Replayable[],
   floors: ReadonlyMap<string, number>,
   { row, at }: SampleRow,
-): { ask: WindowFeaturePlan[]; expired: WindowFeaturePlan[] } {
-  const ask: WindowFeaturePlan[] = [];
-  const expired: WindowFeaturePlan[] = [];
+): { ask: Replayable[]; expired: Replayable[] } {
+  const ask: Replayable[] = [];
+  const expired: Replayable[] = [];
   for (const f of features) {
     if (registry.entities[f.entity]!.key.some(c => row[c] === undefined)) continue;
-    (needs(f.frame, at) < (floors.get(f.id) ?? Number.NEGATIVE_INFINITY) ? expired : ask).push(f);
+    const from = f.kind === 'window' ? needs(f.frame, at) : at;
+    (from < (floors.get(f.id) ?? Number.NEGATIVE_INFINITY) ? expired : ask).push(f);
   }
   return { ask, expired };
 }

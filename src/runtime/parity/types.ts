@@ -4,8 +4,10 @@ import type { OnlineStore } from '../../ports/online-store.ts';
 import type { FeatureTally } from './compare.ts';
 
 export interface ParityOptions {
-  /** Feature ids (`entity.name`); all when absent. */
+  /** Feature ids (`entity.name`); all that can be compared when absent. */
   features?: readonly string[];
+  /** Leave out those of `features` that cannot be compared (a service's), instead of refusing. */
+  lenient?: boolean;
   /** Compare these keys only: entity -> keys. */
   keys?: Record<string, string[][]>;
   /** About how many values; 100,000 when absent. */
@@ -38,7 +40,7 @@ export interface WorstRow {
   /** Counted again from the events by plain lists; null when that was not possible. */
   recount: Cell | null;
   right: 'online' | 'offline' | 'both' | 'neither' | 'unknown';
-  /** The frame `[from, to)`; null for derived features. */
+  /** The frame `[from, to)`; null for derived features and folds. */
   frame: { from: number | null; to: number } | null;
   /** Events in the frame that the recount used. */
   events: number;
@@ -58,10 +60,17 @@ export interface AuditLine {
   differ: number | null;
 }
 
+export interface LeftOut {
+  feature: string;
+  reason: string;
+}
+
 export interface ParityReport {
   ok: boolean;
   mode: 'live' | 'replay';
   p0: { compared: number; mismatched: number; features: FeatureTally[] };
+  /** Features that cannot be compared, and why. */
+  left: LeftOut[];
   worst: WorstRow[];
   audit: AuditLine[];
   /** Compared values to which at least one event contributed. */

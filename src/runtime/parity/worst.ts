@@ -1,11 +1,13 @@
 /** The worst differences, explained: a plain recount says which side is right, and where the other begins to differ. */
 import type { Cell } from '../../engine/values.ts';
 import type { HistoryView } from '../../ports/offline-store.ts';
-import type { WindowFeaturePlan } from '../../registry/types.ts';
+import type { FoldFeaturePlan, WindowFeaturePlan } from '../../registry/types.ts';
 import { sidesOf } from '../../engine/group.ts';
 import { runDerive } from '../derive.ts';
+import { foldAgain, foldEvents } from '../explain/fold.ts';
 import { frameOf, passes, recount, type StreamEvent, uses } from '../explain/recount.ts';
 import { sameCell, sameValue } from './compare.ts';
+import type { Replayable } from './sample.ts';
 import type { Question, Sides } from './sides.ts';
 import type { EventNote, WorstRow } from './types.ts';
 
@@ -37,26 +39,42 @@ async function explainOne(sides: Sides, view: HistoryView, m: Mismatch): Promise
   const columns = sides.compiled.registry.entities[f.entity]!.key;
   const base = { feature: m.id, entity: f.entity, key: columns.map(c => m.question.row[c] ?? ''), at: m.question.at, online: m.online, offline: m.offline };
   if (f.kind === 'window') return { ...base, ...(await windowRow(sides, view, m, f)) };
+  if (f.kind === 'fold') return { ...base, ...(await foldRow(sides, view, m, f)) };
   if (f.kind !== 'derive') throw new Error(`parity does not compare ${f.kind} features`);
   const inputs: Record<string, { online: Cell; offline: Cell }> = {};
   const counted = new Map<string, Cell>();
   const [offline] = await sides.readOffline(view, [m.question]);
-  for (const w of sides.plan.windows)
-    if (w.entity in sides.compiled.registry.entities && keyOf(sides, w, m.question))
-      counted.set(w.id, recount(w, await accepted(view, w, keyOf(sides, w, m.question)!, m.question.at), m.question.at));
+  for (const s of sides.stored) {
+    const key = keyOf(sides, s, m.question);
+    if (key) counted.set(s.id, await again(sides, view, s, key, m.question.at));
+  }
   for (const [name, id] of Object.entries(f.inputs)) {
     const online = await sides.readOnline({ ...m.question, ids: [id] });
-    inputs[name] = { online: online?.cells[0] ?? m.online, offline: offline!.get(id)! };
+    inputs[name] = { online: online.answered?.cells[0] ?? m.online, offline: offline!.get(id)! };
   }
-  for (const w of sides.plan.windows) if (!counted.has(w.id)) counted.set(w.id, offline!.get(w.id)!);
+  for (const s of sides.stored) if (!counted.has(s.id)) counted.set(s.id, offline!.get(s.id)!);
   runDerive(sides.plan, counted, Object.assign({}, ...sides.requests.values()), m.question.at);
-  const again = counted.get(m.id) ?? null;
-  return { ...base, recount: again, right: judge(m, again), frame: null, events: 0, offending: [], inputs };
+  const result = counted.get(m.id) ?? null;
+  return { ...base, recount: result, right: judge(m, result), frame: null, events: 0, offending: [], inputs };
 }
 
-function keyOf(sides: Sides, f: WindowFeaturePlan, q: Question): string[] | null {
+function keyOf(sides: Sides, f: Replayable, q: Question): string[] | null {
   const parts = sides.compiled.registry.entities[f.entity]!.key.map(c => q.row[c]);
   return parts.some(p => p === undefined) ? null : (parts as string[]);
+}
+
+/** A window or fold counted again by plain lists. */
+async function again(sides: Sides, view: HistoryView, f: Replayable, key: string[], at: number): Promise<Cell> {
+  if (f.kind === 'window') return recount(f, await accepted(view, f, key, at), at);
+  return foldAgain(sides.compiled, f, key, await foldEvents(view, f, key, at), at).cell;
+}
+
+async function foldRow(sides: Sides, view: HistoryView, m: Mismatch, f: FoldFeaturePlan): Promise<Omit<WorstRow, 'feature' | 'entity' | 'key' | 'at' | 'online' | 'offline'>> {
+  const { at } = m.question;
+  const key = keyOf(sides, f, m.question)!;
+  const events = await foldEvents(view, f, key, at);
+  const { cell } = foldAgain(sides.compiled, f, key, events, at);
+  return { recount: cell, right: judge(m, cell), frame: null, events: events.filter(e => e.verdict === 'ok').length, offending: [], inputs: null };
 }
 
 const judge = (m: Mismatch, again: Cell | null): WorstRow['right'] => {
@@ -103,7 +121,7 @@ async function culprits(
   const instants = times.flatMap(ts => [ts, ts + 1]);
   const cells: (Cell | null)[] = [];
   if (wrong === 'offline') for (const known of await sides.readOffline(view, instants.map(ask))) cells.push(known.get(f.id)!);
-  else for (const t of instants) cells.push((await sides.readOnline(ask(t)))?.cells[0] ?? null);
+  else for (const t of instants) cells.push((await sides.readOnline(ask(t))).answered?.cells[0] ?? null);
   const out: EventNote[] = [];
   for (const [i, ts] of times.entries()) {
     if (out.length >= NAMED) break;
