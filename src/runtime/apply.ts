@@ -1,5 +1,6 @@
 /** Making definitions the applied ones: what changes, what is breaking, and what needs consent. */
 import { compileGroups } from '../engine/group.ts';
+import { compileUnits } from '../engine/units.ts';
 import { FabraError } from '../lib/errors.ts';
 import { bumpVersions, type Change, diffRegistries, type RegistryDiff } from '../registry/diff.ts';
 import type { Registry } from '../registry/types.ts';
@@ -41,6 +42,7 @@ export async function applyRegistry(project: Project, compiled: Compiled, option
   if (removed.length > 0 && !options.consent)
     throw new FabraError('CONSENT_NEEDED', `${removed.map(c => c.name).join(', ')}: removing them drops their data`, { hint: 'Run: fabra apply --yes' });
   const revision = await project.catalog.apply(next, project.clock.now());
-  await project.online.adopt([...compileGroups(next).groups.values()]);
+  const { folds, triggers, tables } = compileUnits(next);
+  await project.online.adopt([...compileGroups(next).groups.values()], { folds, triggers, tables: [...tables.values()] });
   return { revision, changes: diff.changes, changed: true };
 }
