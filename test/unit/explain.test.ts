@@ -94,7 +94,7 @@ describe('explain', () => {
   });
   it('shows values as readers see them, and nulls that are skipped', async () => {
     const x = await ask('user.mean_price');
-    expect(x.offline.value).toBe(5.545);
+    expect(x.offline!.value).toBe(5.545);
     expect(x.sides[0]!.events.map(e => [e.id, e.columns.price, e.note])).toEqual([
       ['old', '9.99', null],
       ['a', '1.1', null],

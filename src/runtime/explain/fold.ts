@@ -2,7 +2,7 @@
 import { foldCell } from '../../engine/cells.ts';
 import { decodePayload, encodePayload, payloadOf } from '../../engine/payload.ts';
 import type { Cell } from '../../engine/values.ts';
-import { compareUtf8, showKey } from '../../lib/text.ts';
+import { compareUtf8 } from '../../lib/text.ts';
 import type { HistoryView, KeyEvent } from '../../ports/offline-store.ts';
 import type { FoldFeaturePlan, OnFeaturePlan } from '../../registry/types.ts';
 import type { Compiled } from '../project.ts';
@@ -32,9 +32,10 @@ export interface FoldStep {
 /** Steps through accepted events before `at`. */
 export function foldAgain(compiled: Compiled, f: FoldFeaturePlan, key: readonly string[], events: readonly TriggerEvent[], at: number): { cell: Cell; steps: FoldStep[] } {
   const code = compiled.code.folds.get(f.id)!;
-  const entity_id = showKey(key);
+  const entity_id = key.join(',');
   const steps: FoldStep[] = [];
-  let text = encodePayload(code.initial);
+  const initial = code.state.safeParse(code.initial);
+  let text = encodePayload(initial.success ? initial.data : code.initial);
   let ts: number | null = null;
   for (const e of events) {
     if (e.verdict !== 'ok' || e.event.ts >= at) continue;
@@ -42,12 +43,11 @@ export function foldAgain(compiled: Compiled, f: FoldFeaturePlan, key: readonly 
     let problem: string | null = null;
     try {
       const given = { event_type: event.type, event_id: event.id, entity_id, timestamp: event.ts, payload: payloadFor(compiled, e) };
-      const next = encodePayload(code.step(decodePayload(text), given));
-      const fits = code.state.safeParse(decodePayload(next));
-      if (fits.success) text = next;
-      else problem = `its state does not fit: ${fits.error.issues[0]?.message ?? ''}`;
+      const next = code.state.safeParse(code.step(decodePayload(text), given));
+      if (next.success) text = encodePayload(next.data);
+      else problem = `the state it gives does not fit: ${next.error.issues[0]?.message ?? ''}`;
     } catch (x) {
-      problem = `its step threw: ${x instanceof Error ? x.message : String(x)}`;
+      problem = `the step threw: ${x instanceof Error ? x.message : String(x)}`;
     }
     if (problem === null) ts = event.ts;
     steps.push({ event: e, state: decodePayload(text), problem });

@@ -1,73 +1,35 @@
 /** Why a feature has its value: the events that made it, those that did not count and why, and a recount by hand. */
+import { defaultOf } from '../../engine/cells.ts';
 import { sidesOf } from '../../engine/group.ts';
 import type { Cell, ColumnValue, DecodedEvent } from '../../engine/values.ts';
 import { formatDuration } from '../../lib/duration.ts';
 import { FabraError } from '../../lib/errors.ts';
 import { compareUtf8 } from '../../lib/text.ts';
 import type { HistoryView } from '../../ports/offline-store.ts';
-import type { AggPlan, DeriveFeaturePlan, EventPlan, FeaturePlan, Registry, WindowFeaturePlan } from '../../registry/types.ts';
+import type {
+  AggPlan,
+  DeriveFeaturePlan,
+  EventPlan,
+  FeaturePlan,
+  FoldFeaturePlan,
+  OnFeaturePlan,
+  Registry,
+  StoredFeaturePlan,
+  TableFeaturePlan,
+  WindowFeaturePlan,
+} from '../../registry/types.ts';
 import { derivePlan, runDerive } from '../derive.ts';
 import type { Compiled, Project } from '../project.ts';
 import { FeatureReader, featureOf } from '../reader.ts';
 import { sameCell } from '../parity/compare.ts';
-import { aggText, decimalText, frameText } from './words.ts';
+import { reasonAgainst } from '../parity/scope.ts';
+import { foldAgain, foldEvents } from './fold.ts';
+import { Rows } from './rows.ts';
+import type { ExplainedEvent, ExplainedSide, ExplainRequest, Explanation } from './types.ts';
+import { aggText, decimalText, frameText, viewText } from './words.ts';
 import { frameOf, passes, recount, type StreamEvent, uses } from './recount.ts';
 
-export interface ExplainRequest {
-  /** Feature id. */
-  feature: string;
-  /** Key column -> text; for derived features also the keys of their inputs' entities. */
-  row: Record<string, string>;
-  /** Epoch ms. */
-  at: number;
-  /** Request data of derived features. */
-  request?: unknown;
-}
-
-export interface ExplainedEvent {
-  stream: string;
-  id: string;
-  ts: number;
-  type: string;
-  offset: number;
-  /** The aggregated column and those of the filter, as their readers see them. */
-  columns: Record<string, string | boolean | null>;
-  /** Why it counts for nothing, or what else there is to say; null for an event that simply counts. */
-  note: string | null;
-}
-
-export interface ExplainedSide {
-  name: 'value' | 'numerator' | 'denominator';
-  /** `sum(price) of purchase`. */
-  what: string;
-  /** Oldest first. */
-  events: ExplainedEvent[];
-}
-
-export interface Explanation {
-  feature: string;
-  entity: string;
-  key: string[] | null;
-  at: number;
-  kind: 'window' | 'derive';
-  what: string;
-  /** Null when the online store cannot say; `onlineNote` says why. */
-  online: Cell | null;
-  onlineNote: string | null;
-  offline: Cell;
-  /** Whether online and offline are the same; null without an online answer. */
-  same: boolean | null;
-  recount: Cell;
-  recountSame: boolean;
-  /** `[from, to)`; `from` null: since the beginning. Null for derived features. */
-  frame: { from: number | null; to: number } | null;
-  sides: ExplainedSide[];
-  /** In the frame but not counted, or near it. */
-  dropped: ExplainedEvent[];
-  inputs: Record<string, Explanation>;
-  /** Events of the log that the online store has not read yet. */
-  unread: number;
-}
+export type { ExplainedEvent, ExplainedRow, ExplainedStep, ExplainRequest, Explanation } from './types.ts';
 
 /** Events named before the frame and behind its end. */
 const NEARBY = 3;
@@ -85,13 +47,19 @@ export async function explain(project: Project, compiled: Compiled, wanted: Expl
       const at = first.position?.[`${s}/0`];
       if (at !== undefined) unread += Math.max(0, (await project.bus.bounds(s, 0)).end - at);
     }
-    return await new Explainer(compiled, view, online, wanted, unread).one(f.id);
+    return await new Explainer(project, compiled, view, online, wanted, unread).one(f.id);
   } finally {
     await view.close();
   }
 }
 
 /** What the online store answers, or why it does not. */
+interface OnlineAnswer {
+  cell: Cell | null;
+  note: string | null;
+  position: Record<string, number> | null;
+}
+
 class Online {
   private readonly reader: FeatureReader;
   private readonly wanted: ExplainRequest;
@@ -101,7 +69,7 @@ class Online {
     this.wanted = wanted;
   }
 
-  async read(id: string): Promise<{ cell: Cell | null; note: string | null; position: Record<string, number> | null }> {
+  async read(id: string): Promise<OnlineAnswer> {
     const { row, at, request } = this.wanted;
     try {
       const { cells, position } = await this.reader.read({ features: [id], rows: [row], at, request });
@@ -116,6 +84,7 @@ class Online {
 }
 
 class Explainer {
+  private readonly project: Project;
   private readonly compiled: Compiled;
   private readonly registry: Registry;
   private readonly view: HistoryView;
@@ -124,7 +93,8 @@ class Explainer {
   private readonly unread: number;
   private readonly done = new Map<string, Promise<Explanation>>();
 
-  constructor(compiled: Compiled, view: HistoryView, online: Online, wanted: ExplainRequest, unread: number) {
+  constructor(project: Project, compiled: Compiled, view: HistoryView, online: Online, wanted: ExplainRequest, unread: number) {
+    this.project = project;
     this.compiled = compiled;
     this.registry = compiled.registry;
     this.view = view;
@@ -145,8 +115,8 @@ class Explainer {
 
   private explain(f: FeaturePlan): Promise<Explanation> {
     if (f.kind === 'window') return this.window(f);
-    if (f.kind === 'derive') return this.derived(f);
-    throw new FabraError('UNSUPPORTED', `explain does not tell of ${f.id} yet: it is a ${f.kind} feature`, { hint: 'fabra get shows its value and time.' });
+    if (f.kind === 'fold') return this.folded(f);
+    return f.kind === 'derive' ? this.derived(f) : this.rowed(f);
   }
 
   private keyOf(entity: string): string[] | null {
@@ -155,11 +125,11 @@ class Explainer {
   }
 
   private finish(
-    f: WindowFeaturePlan | DeriveFeaturePlan,
-    online: Awaited<ReturnType<Online['read']>>,
-    offline: Cell,
-    again: Cell,
-    rest: Pick<Explanation, 'what' | 'frame' | 'sides' | 'dropped' | 'inputs'>,
+    f: FeaturePlan,
+    online: OnlineAnswer,
+    offline: { cell: Cell | null; note: string | null },
+    again: Cell | null,
+    rest: Pick<Explanation, 'what'> & Partial<Pick<Explanation, 'frame' | 'sides' | 'dropped' | 'steps' | 'rows' | 'turns' | 'inputs'>>,
   ): Explanation {
     return {
       feature: f.id,
@@ -169,13 +139,38 @@ class Explainer {
       kind: f.kind,
       online: online.cell,
       onlineNote: online.note,
-      offline,
-      same: online.cell && sameCell(online.cell, offline),
+      offline: offline.cell,
+      offlineNote: offline.note,
+      same: online.cell && offline.cell && sameCell(online.cell, offline.cell),
+      comparable: reasonAgainst(this.registry, f.id) === null,
       recount: again,
-      recountSame: sameCell(again, offline),
+      recountSame: again && offline.cell && sameCell(again, offline.cell),
       unread: this.unread,
+      frame: null,
+      sides: [],
+      dropped: [],
+      steps: [],
+      rows: [],
+      turns: null,
+      inputs: {},
       ...rest,
     };
+  }
+
+  /** What history gives; a note where it refuses. */
+  private async history(f: StoredFeaturePlan, key: string[]): Promise<{ cell: Cell | null; note: string | null }> {
+    try {
+      const [cells] = await this.view.ask([f], { at: [this.wanted.at], keys: { [f.entity]: [key] } }, true);
+      return { cell: cells![0]!, note: null };
+    } catch (e) {
+      if (e instanceof FabraError && HISTORY_REFUSES.has(e.code)) return { cell: null, note: e.message };
+      throw e;
+    }
+  }
+
+  private keyless(f: StoredFeaturePlan, online: OnlineAnswer, what: string): Explanation {
+    const cell: Cell = { value: defaultOf(f), status: 'ERROR', ts: null, reason: 'MISSING_KEY' };
+    return this.finish(f, online, { cell, note: null }, cell, { what });
   }
 
   private async window(f: WindowFeaturePlan): Promise<Explanation> {
@@ -185,22 +180,48 @@ class Explainer {
     const what = `${sidesOf(f)
       .map(s => aggText(s, this.registry))
       .join(' / ')} ${frameText(f.frame)}`;
-    if (!key) {
-      const cell: Cell = { value: (f.default ?? null) as Cell['value'], status: 'ERROR', ts: null, reason: 'MISSING_KEY' };
-      return this.finish(f, online, cell, cell, { what, frame: null, sides: [], dropped: [], inputs: {} });
-    }
-    const [cells] = await this.view.ask([f], { at: [at], keys: { [f.entity]: [key] } }, true);
+    if (!key) return this.keyless(f, online, what);
+    const offline = await this.history(f, key);
     const all = await this.events(f, key);
     const accepted = all.filter(e => e.verdict === 'ok');
     const again = recount(f, accepted, at);
     const [from, to] = frameOf(f, accepted, at);
-    return this.finish(f, online, cells![0]!, again, {
+    return this.finish(f, online, offline, again, {
       what,
       frame: { from: Number.isFinite(from) ? from : null, to },
       sides: this.sides(f, accepted, from, to),
       dropped: this.dropped(f, all, from, to),
-      inputs: {},
     });
+  }
+
+  private async folded(f: FoldFeaturePlan): Promise<Explanation> {
+    const { at } = this.wanted;
+    const online = await this.online.read(f.id);
+    const key = this.keyOf(f.entity);
+    const what = `fold of ${f.events.map(typeOf).join(', ')}`;
+    if (!key) return this.keyless(f, online, what);
+    const offline = await this.history(f, key);
+    const all = await foldEvents(this.view, f, key, at + NEAR_MS);
+    const { cell, steps } = foldAgain(this.compiled, f, key, all, at);
+    const dropped = all.filter(e => e.verdict !== 'ok' && e.event.ts < at).map(e => this.note(e, [], this.why(e, all)));
+    const after = all.filter(e => e.verdict === 'ok' && e.event.ts >= at).slice(0, NEARBY);
+    return this.finish(f, online, offline, cell, {
+      what,
+      steps: steps.map(s => ({ event: this.whole(s.event, s.problem), state: s.state })),
+      dropped: [...dropped, ...after.map(e => this.note(e, [], afterText(e, at)))],
+    });
+  }
+
+  private async rowed(f: TableFeaturePlan | OnFeaturePlan): Promise<Explanation> {
+    const online = await this.online.read(f.id);
+    const key = this.keyOf(f.entity);
+    const what = f.kind === 'on' ? `handler of ${f.events.map(typeOf).join(', ')}` : viewText(this.registry, f);
+    if (!key) return this.keyless(f, online, what);
+    const offline = await this.history(f, key);
+    const told = new Rows(this.project, this.compiled, this.wanted.at);
+    if (f.kind === 'table') return this.finish(f, online, offline, null, { what, rows: await told.ofView(f, key) });
+    const events = await foldEvents(this.view, f, key, this.wanted.at + NEAR_MS);
+    return this.finish(f, online, offline, null, { what, rows: await told.ofHandler(f, key, events), turns: await told.turns(f, key) });
   }
 
   /** Events of the feature's types, of all verdicts, from as far back as the frame can reach to a little behind T. */
@@ -239,7 +260,7 @@ class Explainer {
       if (e.verdict !== 'ok') out.push(this.note(e, aggs, this.why(e, all)));
       else if (!aggs.some(s => uses(s, e) && passes(s.where, e.event))) out.push(this.note(e, aggs, 'does not pass the filter'));
     }
-    for (const e of after) out.push(this.note(e, aggs, e.event.ts >= at ? (e.event.ts === at ? 'at T: a value sees only what was before' : 'after T') : 'after the frame'));
+    for (const e of after) out.push(this.note(e, aggs, e.event.ts >= at ? afterText(e, at) : 'after the frame'));
     return out;
   }
 
@@ -259,28 +280,44 @@ class Explainer {
     return { stream, id: event.id, ts: event.ts, type: event.type, offset: event.o, columns, note };
   }
 
+  /** With all its columns. */
+  private whole(e: StreamEvent, note: string | null): ExplainedEvent {
+    const { event, stream } = e;
+    const plan = this.registry.events[`${stream}/${event.type}`];
+    const columns = Object.fromEntries(Object.keys(event.columns).map(n => [n, shownColumn(plan, event, n)]));
+    return { stream, id: event.id, ts: event.ts, type: event.type, offset: event.o, columns, note };
+  }
+
   private async derived(f: DeriveFeaturePlan): Promise<Explanation> {
     const online = await this.online.read(f.id);
     const inputs: Record<string, Explanation> = {};
     for (const [name, id] of Object.entries(f.inputs)) inputs[name] = await this.one(id);
-    const plan = derivePlan(this.registry, this.compiled.code, [f.id]);
-    const compute = (pick: (x: Explanation) => Cell): Cell => {
-      const known = new Map(Object.entries(f.inputs).map(([name, id]) => [id, pick(inputs[name]!)]));
-      runDerive({ windows: [], others: [], steps: plan.steps.filter(s => s.plan.id === f.id) }, known, this.wanted.request, this.wanted.at);
-      return known.get(f.id)!;
-    };
     const what = `computed from ${Object.entries(f.inputs)
       .map(([name, id]) => (id.endsWith(`.${name}`) ? name : `${name} (${id})`))
       .join(', ')}`;
+    const missing = Object.entries(inputs).find(([, x]) => x.offline === null);
+    const note = f.async ? 'its code is async: it asks what history cannot' : missing ? `input ${missing[0]}: ${missing[1].offlineNote}` : null;
+    if (note !== null) return this.finish(f, online, { cell: null, note }, null, { what, inputs });
+    const { steps } = derivePlan(this.registry, this.compiled.code, [f.id]);
+    const compute = (pick: (x: Explanation) => Cell): Cell => {
+      const known = new Map(Object.entries(f.inputs).map(([name, id]) => [id, pick(inputs[name]!)]));
+      runDerive({ windows: [], others: [], steps: steps.filter(s => s.plan.id === f.id) }, known, this.wanted.request, this.wanted.at);
+      return known.get(f.id)!;
+    };
     return this.finish(
       f,
       online,
-      compute(x => x.offline),
-      compute(x => x.recount),
-      { what, frame: null, sides: [], dropped: [], inputs },
+      { cell: compute(x => x.offline!), note: null },
+      compute(x => x.recount ?? x.offline!),
+      { what, inputs },
     );
   }
 }
+
+/** Codes by which history says that it has no answer for a feature. */
+const HISTORY_REFUSES = new Set(['NOT_REPLAYABLE', 'SOURCE_FAILED', 'UNSUPPORTED']);
+const typeOf = (event: string): string => event.slice(event.indexOf('/') + 1);
+const afterText = (e: StreamEvent, at: number): string => (e.event.ts === at ? 'at T: a value sees only what was before' : 'after T');
 
 type Judged = StreamEvent & { verdict: 'ok' | 'late' | 'quarantined' | 'duplicate' };
 

@@ -1,6 +1,6 @@
 /** Plans as a reader would say them. */
 import { formatDuration } from '../../lib/duration.ts';
-import type { AggPlan, FilterPlan, FramePlan, Registry } from '../../registry/types.ts';
+import type { AggPlan, FilterPlan, FramePlan, Registry, TableFeaturePlan } from '../../registry/types.ts';
 
 /** `1234` at 2 places -> `12.34`. */
 export function decimalText(v: number | bigint, places: number): string {
@@ -55,4 +55,12 @@ export function frameText(frame: FramePlan): string {
     default:
       return 'over its lifetime';
   }
+}
+
+/** Where a row comes from. */
+export function viewText(registry: Registry, f: TableFeaturePlan): string {
+  const view = registry.views[f.view]!;
+  if (view.sql === null) return 'rows pushed from outside';
+  const how = !view.materialize ? 'asked at every read' : view.every === null ? 'materialized by hand' : `materialized every ${formatDuration(view.every)}`;
+  return `SQL over ${view.source}, ${how}`;
 }
