@@ -1,6 +1,9 @@
-/** Dead letters as both dlq commands show them. */
+/** Dead letters as the dlq commands show and choose them. */
+import { FabraError } from '../lib/errors.ts';
 import { iso } from '../lib/time.ts';
 import type { DeadLetter } from '../ports/online-store.ts';
+import { whole } from './options.ts';
+import type { Invocation } from './spec.ts';
 
 export const deadText = (l: DeadLetter): string => Buffer.from(l.bytes).toString('utf8');
 
@@ -11,5 +14,16 @@ export const deadJson = (seq: number, l: DeadLetter): Record<string, unknown> =>
   offset: l.offset,
   at: iso(l.at),
   reason: l.reason,
+  handler: l.handler ? { ...l.handler, ts: iso(l.handler.ts) } : null,
   event: deadText(l),
 });
+
+/** Letters named by number, or `--all`. `instead` is what to type for all of them; undefined where none named is fine. */
+export function seqsOf({ args, flags }: Invocation, instead: string | undefined): { seqs: number[]; all: boolean } {
+  const seqs = args.filter(a => a !== undefined).map(a => whole(1)(a, 'SEQ'));
+  const all = flags.all === true;
+  if (all && seqs.length > 0) throw new FabraError('BAD_FLAG', '--all and single numbers exclude each other', { hint: 'Leave one of them out.' });
+  if (!all && seqs.length === 0 && instead !== undefined)
+    throw new FabraError('BAD_FLAG', 'no dead letter is named', { hint: `Name them by number (fabra dlq list), or all: ${instead}` });
+  return { seqs, all };
+}

@@ -74,7 +74,8 @@ function addCommand(
   for (const o of [...specOptions(spec), ...EVERYWHERE]) command.option(o.flags, o.text);
   command.action((...given: unknown[]) => {
     const self = given[given.length - 1] as Command;
-    took(given.slice(0, -2) as (string | undefined)[], self.optsWithGlobals());
+    // The values of `<name...>` come as one list.
+    took(given.slice(0, -2).flat() as (string | undefined)[], self.optsWithGlobals());
   });
 }
 

@@ -92,7 +92,8 @@ export const COMMANDS: CommandSpec[] = [
     args: '[features]',
     summary: 'read the log and keep the features up to date',
     options: [
-      { flags: '--until-idle', text: 'end when the log is read' },
+      { flags: '--until-idle', text: 'end when the log is read and no handler waits' },
+      { flags: '--standby', text: 'while another worker runs, wait and take over when it ends' },
       { flags: '--batch-size <n>', text: 'events a commit (default: 100, more while there is a backlog)', parse: whole(1) },
       { flags: '--poll-interval <seconds>', text: 'longest pause between looks at an idle log (default: 0.05 on the embedded log)', parse: positive },
     ],
@@ -200,7 +201,7 @@ export const COMMANDS: CommandSpec[] = [
   },
   {
     name: 'dlq list',
-    summary: 'events that were rejected, and why',
+    summary: 'events that were rejected or given up, and why',
     options: [
       { flags: '--limit <n>', text: 'how many (default: 20)', parse: whole(1) },
       { flags: '--after <seq>', text: 'those after this one', parse: whole(0) },
@@ -216,6 +217,26 @@ export const COMMANDS: CommandSpec[] = [
     load: () => import('./commands/dlq-show.ts'),
   },
   {
+    name: 'dlq retry',
+    args: '[seq...]',
+    summary: 'back to their handler, or into the log when they fit by now',
+    options: [
+      { flags: '--all', text: 'all of them' },
+      { flags: '--feature <name>', text: 'only those that this handler gave up' },
+    ],
+    examples: ['fabra dlq retry 3 4', 'fabra dlq retry --all', 'fabra dlq retry --feature risk_score'],
+    load: () => import('./commands/dlq-retry.ts'),
+  },
+  {
+    name: 'dlq purge',
+    args: '[seq...]',
+    summary: 'drop them for good',
+    options: [{ flags: '--all', text: 'all of them' }],
+    common: ['yes'],
+    examples: ['fabra dlq purge 3 4 --yes', 'fabra dlq purge --all --yes'],
+    load: () => import('./commands/dlq-purge.ts'),
+  },
+  {
     name: 'doctor',
     summary: 'where each setting comes from, and whether the project is sound',
     examples: ['fabra doctor', 'fabra doctor --json'],
@@ -226,5 +247,5 @@ export const COMMANDS: CommandSpec[] = [
 /** Groups of commands and what they are about. */
 export const GROUPS: Record<string, string> = {
   events: 'the event log',
-  dlq: 'dead letters: events that were rejected',
+  dlq: 'dead letters: events that were rejected, or given up by a handler',
 };

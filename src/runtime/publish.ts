@@ -51,6 +51,14 @@ interface Ready {
   record: NewRecord;
   /** Null when the id is the event's position. */
   id: string | null;
+  /** The client named the event and not its time: sent again, it must get the same. */
+  timeless: boolean;
+}
+/** An event to append, with its place among those given. */
+interface Placed {
+  at: number;
+  input: PublishInput;
+  ready: Ready;
 }
 
 export class Publisher {
@@ -75,14 +83,15 @@ export class Publisher {
   /** One result per event, in order; good events are in the log, on disk, whatever became of the others. */
   async publish(events: readonly PublishInput[]): Promise<PublishResult[]> {
     const results: PublishResult[] = new Array(events.length);
-    const byStream = new Map<string, { at: number; ready: Ready }[]>();
+    const byStream = new Map<string, Placed[]>();
+    const now = this.project.clock.now();
     events.forEach((input, at) => {
       try {
-        const ready = this.prepare(input);
+        const ready = this.prepare(input, now);
         const stream = ready.target.plan.name;
         const list = byStream.get(stream);
-        if (list) list.push({ at, ready });
-        else byStream.set(stream, [{ at, ready }]);
+        if (list) list.push({ at, input, ready });
+        else byStream.set(stream, [{ at, input, ready }]);
       } catch (e) {
         results[at] = { ok: false, error: toFabraError(e) };
       }
@@ -90,6 +99,7 @@ export class Publisher {
     await Promise.all(
       [...byStream].map(async ([stream, list]) => {
         try {
+          await this.stamp(stream, list, now);
           const { partition, first } = await this.appender.append(
             stream,
             list.map(l => l.ready.record),
@@ -133,12 +143,27 @@ export class Publisher {
     return this.appender.drain();
   }
 
-  private prepare({ event, type }: PublishInput): Ready {
+  /** A sender that repeats an event without saying its time sends the same event: it gets the time of the first one. */
+  private async stamp(stream: string, list: Placed[], now: number): Promise<void> {
+    const timeless = list.filter(p => p.ready.timeless);
+    if (timeless.length === 0) return;
+    const times = await this.project.bus.stamp(
+      stream,
+      timeless.map(p => p.ready.id!),
+      now,
+    );
+    timeless.forEach((p, i) => {
+      if (times[i] !== now) p.ready = this.prepare(p.input, times[i]!);
+    });
+  }
+
+  /** `now` is the time of an event that does not say its own. */
+  private prepare({ event, type }: PublishInput, now: number): Ready {
     if (event === null || typeof event !== 'object' || Array.isArray(event))
       throw bad('an event is one JSON object', { hint: 'Write {"event_type": "purchase", "entity_id": "u1", "payload": {…}}, or the columns of the stream.' });
     const given = event as Fields;
     const target = this.target(type ?? this.typeOf(given));
-    const shaped = shape(target, given, type, this.project.clock.now());
+    const shaped = shape(target, given, type, now);
     const bytes = Buffer.from(textOf(shaped.flat));
     const decoded = target.decoder.decode({ offset: 0, appended: 0, id: shaped.id, bytes }, 0);
     if (!decoded.ok) throw rejected(target, shaped, decoded.reason);
@@ -146,7 +171,7 @@ export class Publisher {
     const fed = target.keys.length === 0 || target.keys.some(key => key.every(c => columns[c] !== null && columns[c] !== undefined && columns[c] !== ''));
     if (!fed) throw keyless(target, shaped);
     const position = 'position' in target.plan.id;
-    return { target, record: { bytes, id: position ? shaped.id : null }, id: position ? shaped.id : id };
+    return { target, record: { bytes, id: position ? shaped.id : null }, id: position ? shaped.id : id, timeless: shaped.named && !shaped.timed };
   }
 
   private typeOf(given: Fields): string {
@@ -192,6 +217,9 @@ interface Shaped {
   prefix: string;
   /** Id to keep beside the bytes, for streams whose id is a position. */
   id: string | null;
+  /** The client gave an id, and a time. */
+  named: boolean;
+  timed: boolean;
 }
 
 /** The stream's flat JSON: payload plus type, id, time and, where it is missing, the entity's key. */
@@ -199,7 +227,7 @@ function shape(t: Target, given: Fields, stated: string | undefined, now: number
   const enveloped = 'payload' in given && !t.fields.has('payload');
   if (enveloped) checkEnvelope(t, given);
   const flat: Fields = { ...(enveloped ? (given.payload as Fields) : given) };
-  const shaped: Shaped = { flat, prefix: enveloped ? 'payload.' : '', id: null };
+  const shaped: Shaped = { flat, prefix: enveloped ? 'payload.' : '', id: null, named: false, timed: false };
   /** What the client calls `alias` and the stream `column`: taken out of the event's columns, unless it is one of them. */
   const take = (alias: string, column: string | null): unknown => {
     let value: unknown;
@@ -222,7 +250,10 @@ function shape(t: Target, given: Fields, stated: string | undefined, now: number
       hint: "Write ISO 8601 ('2025-01-15T12:05:00Z') or epoch milliseconds.",
     });
   assign(flat, plan.time, time ?? iso(now));
-  shaped.id = giveId(t, flat, take('event_id', 'column' in plan.id ? plan.id.column : null));
+  shaped.timed = time !== undefined;
+  const id = take('event_id', 'column' in plan.id ? plan.id.column : null);
+  shaped.named = id !== undefined;
+  shaped.id = giveId(t, flat, id);
   fillKey(t, flat, take('entity_id', null), shaped.prefix);
   checkFinite(flat, shaped.prefix);
   return shaped;

@@ -1,7 +1,8 @@
-/** `fabra dlq list`: events that were rejected, and why. */
+/** `fabra dlq list`: events that were rejected, those that a handler gave up, and why. */
 import { iso } from '../../lib/time.ts';
 import { deadJson } from '../dead.ts';
 import { clip, columns, plural } from '../output.ts';
+import type { DeadLetter } from '../../ports/online-store.ts';
 import type { Run } from '../spec.ts';
 import { withProject } from '../wire.ts';
 
@@ -12,15 +13,20 @@ export const run: Run = call =>
     const limit = (flags.limit as number | undefined) ?? 20;
     const [letters, total] = [await online.deadLetters(after, limit), await online.deadCount()];
     out.answer({ total, letters: letters.map(l => deadJson(l.seq, l.letter)) }, () => [
-      ...(letters.length === 0
-        ? []
-        : columns(
-            [['SEQ', 'STREAM', 'OFFSET', 'AT', 'REASON'], ...letters.map(({ seq, letter: l }) => [String(seq), l.stream, String(l.offset), iso(l.at), clip(l.reason, 80)])],
-            [0, 2],
-          )),
+      ...(letters.length === 0 ? [] : columns([['SEQ', 'STREAM', 'OFFSET', 'AT', 'HANDLER', 'ATTEMPTS', 'EVENT ID', 'REASON'], ...letters.map(row)], [0, 2, 5])),
       plural(total, 'dead letter'),
     ]);
     const last = letters[letters.length - 1];
-    if (last) out.note('', `one of them whole: fabra dlq show ${last.seq}${letters.length === limit && total > limit ? `; the next: fabra dlq list --after ${last.seq}` : ''}`);
+    if (last)
+      out.note(
+        '',
+        `one of them whole: fabra dlq show ${last.seq}; another chance: fabra dlq retry ${last.seq}${letters.length === limit && total > limit ? `; the next: fabra dlq list --after ${last.seq}` : ''}`,
+      );
     return 0;
   });
+
+/** Rejected events have no handler: they never got that far. */
+const row = ({ seq, letter: l }: { seq: number; letter: DeadLetter }): string[] => {
+  const handled = l.handler ? [`${l.handler.feature} ${clip(l.handler.key, 24)}`, String(l.handler.attempts), clip(l.handler.event_id, 36)] : ['', '', ''];
+  return [String(seq), l.stream, String(l.offset), iso(l.at), ...handled, clip(l.reason, 80)];
+};

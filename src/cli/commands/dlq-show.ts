@@ -3,6 +3,7 @@ import { FabraError } from '../../lib/errors.ts';
 import { iso } from '../../lib/time.ts';
 import { deadJson, deadText } from '../dead.ts';
 import { whole } from '../options.ts';
+import { plural } from '../output.ts';
 import type { Run } from '../spec.ts';
 import { withProject } from '../wire.ts';
 
@@ -12,7 +13,14 @@ export const run: Run = async call => {
     const [found] = await online.deadLetters(seq - 1, 1);
     if (found?.seq !== seq) throw new FabraError('NOT_FOUND', `there is no dead letter ${seq}`, { hint: 'See: fabra dlq list' });
     const { letter: l } = found;
-    call.out.answer(deadJson(seq, l), () => [`dead letter ${seq} of ${l.stream}, offset ${l.offset}, ${iso(l.at)}`, `reason: ${l.reason}`, '', deadText(l)]);
+    const { handler: h } = l;
+    call.out.answer(deadJson(seq, l), () => [
+      `dead letter ${seq} of ${l.stream}, offset ${l.offset}, ${iso(l.at)}`,
+      ...(h ? [`handler: ${h.feature} of ${h.key}, ${plural(h.attempts, 'attempt')} at ${h.event_type} ${h.event_id}`] : []),
+      `reason: ${l.reason}`,
+      '',
+      deadText(l),
+    ]);
     return 0;
   });
 };

@@ -21,6 +21,8 @@ export const run: Run = async given => {
       try {
         const summary = await runWorker(project, compiled, {
           untilIdle,
+          standby: call.flags.standby === true,
+          onStandby: () => out.note('another process works; this one takes over when it ends'),
           batchSize: workerBatchSize ?? undefined,
           // Unset, the worker's own: looking at an embedded log is cheap, so an idle one is looked at every 50 ms.
           pollMs: origins.workerPollInterval === 'default' ? undefined : workerPollInterval * 1000,
@@ -53,5 +55,6 @@ function lines(s: WorkerSummary): string[] {
     [['EVENT', ...VERDICTS.map(v => v.toUpperCase())], ...types.map(([type, c]) => row(type, c)), row('total', s)],
     VERDICTS.map((_, i) => i + 1),
   );
-  return [...(types.length > 0 ? [...table, ''] : []), `${plural(s.read, 'event')} read in ${s.seconds.toFixed(1)} s${rate}`];
+  const turns = s.handled + s.retried + s.dead > 0 ? [`handlers: ${grouped(s.handled)} done, ${grouped(s.retried)} tried again, ${grouped(s.dead)} given up`] : [];
+  return [...(types.length > 0 ? [...table, ''] : []), `${plural(s.read, 'event')} read in ${s.seconds.toFixed(1)} s${rate}`, ...turns];
 }
