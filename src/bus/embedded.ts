@@ -1,6 +1,8 @@
+import { createHash } from 'node:crypto';
+import { DAY } from '../lib/duration.ts';
 import type { EventBus, LogBounds, LogRecord, NewRecord } from '../ports/event-bus.ts';
 import type { Embedded } from '../stores/embedded/env.ts';
-import { logKey } from '../stores/embedded/keys.ts';
+import { logKey, writeStart } from '../stores/embedded/keys.ts';
 
 /** Bytes of events in one stored segment, about: few keys to write, poll and trim, yet a small batch copies little. */
 const SEGMENT_BYTES = 128 * 1024;
@@ -90,6 +92,41 @@ export class EmbeddedBus implements EventBus {
     return { start: first ? first.readUIntBE(4, 6) : end, end };
   }
 
+  async stamp(stream: string, ids: readonly string[], now: number): Promise<number[]> {
+    this.env.refresh();
+    const known = this.stampsOf(this.idOf(stream), ids);
+    if (known.every(t => t !== undefined)) return known as number[];
+    return this.env.write(() => {
+      const sid = this.ensureId(stream);
+      const { stamps } = this.env;
+      const out = ids.map(id => {
+        const name = stampKey(sid, id);
+        const at = stamps.getBinary(name);
+        if (at) return at.readDoubleLE(0);
+        const value = Buffer.alloc(8);
+        value.writeDoubleLE(now);
+        stamps.putSync(name, value);
+        stamps.putSync(ageKey(now, name), EMPTY);
+        return now;
+      });
+      this.sweep(now, 2 * ids.length + 100);
+      return out;
+    });
+  }
+
+  private stampsOf(sid: number | undefined, ids: readonly string[]): (number | undefined)[] {
+    return ids.map(id => (sid === undefined ? undefined : this.env.stamps.getBinary(stampKey(sid, id))?.readDoubleLE(0)));
+  }
+
+  /** Forgets what was stamped more than a day ago, a little more at each write than the write adds. */
+  private sweep(now: number, limit: number): void {
+    const { stamps } = this.env;
+    for (const old of [...stamps.getKeys({ start: ageKey(Number.NEGATIVE_INFINITY, EMPTY), end: ageKey(now - DAY, EMPTY), limit })]) {
+      stamps.removeSync(old.subarray(8));
+      stamps.removeSync(old);
+    }
+  }
+
   /** Whole segments only: up to one segment below `before` stays. */
   async trim(stream: string, _partition: number, before: number): Promise<void> {
     this.env.refresh();
@@ -105,6 +142,24 @@ export class EmbeddedBus implements EventBus {
       });
     }
   }
+}
+
+const EMPTY = Buffer.alloc(0);
+
+/** Stamps: u8 0 | u16 stream | 16 bytes of the id's hash (an id may be longer than a key). */
+function stampKey(sid: number, id: string): Buffer {
+  const out = Buffer.alloc(19);
+  out.writeUInt16BE(sid, 1);
+  createHash('sha256').update(id).digest().copy(out, 3, 0, 16);
+  return out;
+}
+
+/** Their ages: u8 1 | 7-byte instant | the stamp's key. */
+function ageKey(at: number, name: Buffer): Buffer {
+  const out = Buffer.alloc(8 + name.length, 1);
+  writeStart(out, 1, at);
+  name.copy(out, 8);
+  return out;
 }
 
 /** f64 append time | record*; a record: u32 event bytes | u16 id bytes (0xffff none) | id | event */

@@ -119,7 +119,7 @@ export interface FoldRead {
   at: number;
 }
 
-/** Null state: no event before `at`. `ready` false: its backfill is on its way. */
+/** Null state: no event before `at`. `ready` false: its backfill is on its way. `floor` is set only when `at` lies below it: then the state is not known. */
 export interface FoldAnswer {
   ready: boolean;
   floor: number | null;
@@ -160,7 +160,7 @@ export interface Turn {
 export interface TurnQueue {
   unit: TriggerUnit;
   key: string;
-  /** Raised by every commit that changes the pair. */
+  /** Raised by every commit of outcomes; events that are put behind do not raise it. */
   version: number;
   /** The row that counts last, by {@link compareRows}. */
   current: TableRow | null;

@@ -44,7 +44,14 @@ export const USERS_ONLY = withFeatures(features.filter(f => f.entity === 'user')
 export const STRICTER = withFeatures(features, { lateness: MINUTE });
 
 const schema = z.object({ who: z.string().nullish(), room: z.string().nullish(), price: z.number().nullish() });
-export const CODE = { schemas: new Map(events.map(e => [`${STREAM}/${e}`, schema])), derives: new Map() };
+export const CODE = {
+  schemas: new Map(events.map(e => [`${STREAM}/${e}`, schema])),
+  derives: new Map(),
+  folds: new Map(),
+  handlers: new Map(),
+  types: new Map(),
+  addresses: new Map(),
+};
 
 export const groupsOf = (r: Registry): Group[] => [...compileGroups(r).groups.values()];
 export const readerOf = (online: OnlineStore, r: Registry): FeatureReader => new FeatureReader({ online }, r, CODE);

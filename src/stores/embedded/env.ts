@@ -18,6 +18,16 @@ export interface Embedded {
   readonly days: BinaryDb;
   readonly log: BinaryDb;
   readonly dead: BinaryDb;
+  /** Rows of tables by key: see rows.ts. */
+  readonly rows: BinaryDb;
+  /** Rows on their way to history. */
+  readonly outbox: BinaryDb;
+  /** Events that wait for handlers, which of their queues are due, and index of the ids they know: see turns.ts. */
+  readonly turns: BinaryDb;
+  readonly due: BinaryDb;
+  readonly seen: BinaryDb;
+  /** Instants first given to event ids: see the bus. */
+  readonly stamps: BinaryDb;
   /** Marks, namespaces, counters, lease, registry, manifest. */
   readonly meta: JsonDb;
   /** Runs in one write transaction; commits at the end, aborts when it throws. */
@@ -38,17 +48,18 @@ export interface OpenEmbedded {
 
 export async function openEmbedded(path: string, options: OpenEmbedded = {}): Promise<Embedded> {
   const lmdb = await import('lmdb');
-  const settings = { path, maxDbs: 16, noSubdir: false, maxReaders: 512 };
+  const settings = { path, maxDbs: 24, noSubdir: false, maxReaders: 512 };
   try {
-    // Without a whole store yet, a reader makes it like everyone else.
+    // Without a whole store yet (or one by an older version, with fewer parts), a reader makes it like everyone else.
     if (options.readOnly && existsSync(join(path, 'data.mdb'))) {
       const root = lmdb.open({ ...settings, readOnly: true });
-      if (root.openDB({ name: 'meta', encoding: 'json' })?.get('format') !== undefined) return opened(make(path, root));
+      const env = make(path, root);
+      if (env && env.meta.get('format') !== undefined) return opened(env);
       await root.close();
     }
     mkdirSync(path, { recursive: true });
     requireRoom(path);
-    return opened(make(path, lmdb.open(settings)));
+    return opened(make(path, lmdb.open(settings))!);
   } catch (e) {
     throw storeError(e, path);
   }
@@ -59,15 +70,16 @@ function opened(env: Embedded): Embedded {
   return env;
 }
 
-function make(path: string, root: RootDatabase): Embedded {
-  const binary = (name: string) => root.openDB({ name, keyEncoding: 'binary', encoding: 'binary' }) as unknown as BinaryDb;
-  const meta = root.openDB({ name: 'meta', encoding: 'json' }) as unknown as JsonDb;
+const PARTS = ['state', 'days', 'log', 'dead', 'rows', 'outbox', 'turns', 'due', 'seen', 'stamps'] as const;
+
+/** Null when opened for reading alone and a part is missing. */
+function make(path: string, root: RootDatabase): Embedded | null {
+  const meta = root.openDB({ name: 'meta', encoding: 'json' }) as unknown as JsonDb | undefined;
+  const parts = PARTS.map(name => [name, root.openDB({ name, keyEncoding: 'binary', encoding: 'binary' }) as unknown as BinaryDb | undefined] as const);
+  if (!meta || parts.some(([, db]) => !db)) return null;
   return {
     path,
-    state: binary('state'),
-    days: binary('days'),
-    log: binary('log'),
-    dead: binary('dead'),
+    ...(Object.fromEntries(parts) as Record<(typeof PARTS)[number], BinaryDb>),
     meta,
     write<T>(action: () => T): T {
       try {

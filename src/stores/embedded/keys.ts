@@ -85,3 +85,10 @@ export function logKey(stream: number, partition: number, offset: number): Buffe
   buf.writeUIntBE(offset, 4, 6);
   return buf;
 }
+
+/** A number in order: dead letters, the outbox. */
+export function seqKey(seq: number): Buffer {
+  const b = Buffer.alloc(6);
+  b.writeUIntBE(seq, 0, 6);
+  return b;
+}

@@ -5,7 +5,7 @@ import { FabraError } from '../../lib/errors.ts';
 import type { Lease } from '../../ports/online-store.ts';
 import type { Embedded } from './env.ts';
 
-interface Held {
+export interface Held {
   epoch: number;
   owner: string | null;
   pid: number;
@@ -23,7 +23,7 @@ export function takeLease(env: Embedded): Lease {
         retry: true,
       });
     const next = (held?.epoch ?? 0) + 1;
-    env.meta.put('lease', { epoch: next, owner, pid: process.pid, born: bornAt(process.pid) } satisfies Held);
+    env.meta.put('lease', { epoch: next, owner, ...thisProcess() } satisfies Held);
     return next;
   });
   return {
@@ -46,7 +46,8 @@ export function leaseHolder(env: Embedded): number | null {
   return held?.owner && alive(held) ? held.pid : null;
 }
 
-function alive(held: Held): boolean {
+/** Whether the process that took it still runs. */
+export function alive(held: Held): boolean {
   try {
     process.kill(held.pid, 0);
   } catch (e) {
@@ -55,6 +56,8 @@ function alive(held: Held): boolean {
   const born = bornAt(held.pid);
   return born === '' || held.born === '' || born === held.born;
 }
+
+export const thisProcess = (): Pick<Held, 'pid' | 'born'> => ({ pid: process.pid, born: bornAt(process.pid) });
 
 /** Field 22 of /proc/PID/stat; empty where there is no /proc (the pid alone decides then). A zombie counts as gone. */
 function bornAt(pid: number): string {

@@ -1,9 +1,10 @@
+import type { FoldReader, FoldWriter } from '../../engine/fold.ts';
 import type { NodeReader, NodeWriter } from '../../engine/tree.ts';
 import type { BinaryDb, Embedded } from './env.ts';
 import { BASE_LEVEL, dayKey, KeyMaker } from './keys.ts';
 
 /** One key's records, read from the current snapshot (or inside the write transaction). */
-export class LmdbNodes implements NodeReader {
+export class LmdbNodes implements NodeReader, FoldReader {
   protected readonly db: BinaryDb;
   protected readonly keys: KeyMaker;
 
@@ -20,12 +21,17 @@ export class LmdbNodes implements NodeReader {
     for (const { key, value } of this.db.getRange({ start: this.keys.copy(level, from), end: this.keys.copy(level, to) })) yield { start: this.keys.startOf(key), bytes: value };
   }
 
+  last(level: number, upTo: number): { start: number; bytes: Buffer } | undefined {
+    const [found] = [...this.db.getRange({ start: this.keys.copy(level, upTo), end: this.keys.copy(level, Number.NEGATIVE_INFINITY), reverse: true, limit: 1 })];
+    return found && { start: this.keys.startOf(found.key), bytes: found.value };
+  }
+
   base(): Buffer | undefined {
     return this.db.getBinary(this.keys.at0(BASE_LEVEL, 0));
   }
 }
 
-export class LmdbNodeWriter extends LmdbNodes implements NodeWriter {
+export class LmdbNodeWriter extends LmdbNodes implements NodeWriter, FoldWriter {
   private readonly days: BinaryDb;
   private readonly ns: number;
   private readonly key: string;

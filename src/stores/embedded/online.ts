@@ -1,26 +1,61 @@
+import { newAdmitState } from '../../engine/admit.ts';
+import { trimKey } from '../../engine/base.ts';
 import type { Group } from '../../engine/group.ts';
 import { readUnits } from '../../engine/read.ts';
-import { FabraError } from '../../lib/errors.ts';
-import { trimKey } from '../../engine/base.ts';
-import { newAdmitState } from '../../engine/admit.ts';
 import { applyRows } from '../../engine/tree.ts';
-import type { CommitBatch, CommitResult, Counters, DeadLetter, GroupStatus, Lease, Mark, OnlineStore, Position, ReadAnswer, ReadItem } from '../../ports/online-store.ts';
+import type { FoldUnit, TableUnit, TriggerUnit } from '../../engine/units.ts';
+import { type Clock, systemClock } from '../../lib/clock.ts';
+import type {
+  CommitBatch,
+  CommitResult,
+  Counters,
+  DeadLetter,
+  FoldAnswer,
+  FoldRead,
+  GroupStatus,
+  JobLease,
+  Lease,
+  Mark,
+  OnlineStore,
+  OutboxRow,
+  Position,
+  ReadAnswer,
+  ReadItem,
+  RowPut,
+  TableAnswer,
+  TableRead,
+  TurnOutcome,
+  TurnQueue,
+} from '../../ports/online-store.ts';
 import { noCounters } from '../../ports/online-store.ts';
+import { bury, deadLetters, unbury } from './dead.ts';
 import type { Embedded } from './env.ts';
+import { type KnownFold, knowFold, putFolds, readOneFold, settleFolds } from './folds.ts';
+import { requireJob, takeJob } from './jobs.ts';
 import { keyOfDay, keyOfState, nsRange, writeStart } from './keys.ts';
 import { holds, takeLease } from './lease.ts';
 import { LmdbNodes, LmdbNodeWriter } from './nodes.ts';
-
-/** State of one group, stored under a number; another hash of the same group gets another number and starts anew. */
-interface Namespace {
-  ns: number;
-  id: string;
-  hash: string;
-  /** Oldest applied event. */
-  minTs: number | null;
-  /** All detail below was dropped. */
-  trimmed: number | null;
-}
+import { peek } from './outbox.ts';
+import { putRows, readRow, setReady } from './rows.ts';
+import {
+  type Adopted,
+  adoptGroups,
+  adoptUnits,
+  bump,
+  markOf,
+  type Namespace,
+  notApplied,
+  nsName,
+  requireUnit,
+  spaceOf,
+  streamMarkName,
+  streamMarkOf,
+  unitMarkName,
+  unitName,
+  type UnitSpace,
+  unitSpaceOf,
+} from './spaces.ts';
+import { dueTurns, enqueue, forgetSeen, requeue, settleOutcome, waiting } from './turns.ts';
 
 /** What a read needs to know of a group, decoded. */
 interface Known {
@@ -30,72 +65,64 @@ interface Known {
   floor: number | null;
 }
 
-const nsName = (g: { id: string; hash: string }): string => `ns:${g.id}:${g.hash}`;
-const groupMarkName = (ns: number, stream: string, partition: number): string => `gm:${ns}:${stream}:${partition}`;
-const streamMarkName = (stream: string, partition: number): string => `sm:${stream}:${partition}`;
-const start = (): Mark => ({ next: 0, admit: newAdmitState() });
+/** What reads have decoded of one version of the store. */
+interface Seen {
+  version: number | undefined;
+  spaces: Map<string, Known>;
+  folds: Map<string, KnownFold>;
+  tables: Map<string, { space: UnitSpace | undefined }>;
+}
 
 export class EmbeddedOnlineStore implements OnlineStore {
   protected readonly env: Embedded;
-  private seen: { version: number | undefined; spaces: Map<string, Known> } = { version: undefined, spaces: new Map() };
+  private readonly clock: Pick<Clock, 'now'>;
+  private seen: Seen = { version: undefined, spaces: new Map(), folds: new Map(), tables: new Map() };
 
-  constructor(env: Embedded) {
+  /** @param clock for how long a job's lock lasts. */
+  constructor(env: Embedded, clock: Pick<Clock, 'now'> = systemClock) {
     this.env = env;
+    this.clock = clock;
   }
 
   async lease(): Promise<Lease> {
     return takeLease(this.env);
   }
 
-  async adopt(groups: readonly Group[]): Promise<void> {
+  async adopt(groups: readonly Group[], more?: Adopted): Promise<void> {
     this.env.write(() => {
-      for (const g of groups) {
-        if (this.env.meta.get(nsName(g)) !== undefined) continue;
-        const ns = ((this.env.meta.get('nextNs') as number | undefined) ?? 0) + 1;
-        this.env.meta.put('nextNs', ns);
-        this.env.meta.put(nsName(g), { ns, id: g.id, hash: g.hash, minTs: null, trimmed: null } satisfies Namespace);
-      }
-      this.dropOthers(groups);
-      this.bump();
+      adoptGroups(this.env, groups);
+      if (more) adoptUnits(this.env, more);
+      bump(this.env);
     });
-  }
-
-  /** Namespaces of groups that the registry no longer has: their state goes. */
-  private dropOthers(groups: readonly Group[]): void {
-    const wanted = new Set(groups.map(nsName));
-    for (const { key, value } of [...this.env.meta.getRange({ start: 'ns:', end: 'ns;' })]) {
-      if (wanted.has(key)) continue;
-      const { ns } = value as Namespace;
-      for (const db of [this.env.state, this.env.days]) for (const k of [...db.getKeys(nsRange(ns))]) db.removeSync(k);
-      for (const k of [...this.env.meta.getKeys({ start: `gm:${ns}:`, end: `gm:${ns};` })]) this.env.meta.removeSync(k);
-      this.env.meta.removeSync(key);
-    }
-  }
-
-  protected namespace(g: { id: string; hash: string }): Namespace | undefined {
-    return this.env.meta.get(nsName(g)) as Namespace | undefined;
-  }
-
-  protected mark(name: string): Mark {
-    return (this.env.meta.get(name) as Mark | undefined) ?? start();
   }
 
   async streamMark(stream: string, partition: number): Promise<Mark> {
     this.env.refresh();
-    return this.mark(streamMarkName(stream, partition));
+    return markOf(this.env, streamMarkName(stream, partition));
   }
 
-  async groupStatus(group: Group): Promise<GroupStatus | null> {
+  async groupStatus(group: Group | FoldUnit | TriggerUnit, stream?: string): Promise<GroupStatus | null> {
     this.env.refresh();
-    const space = this.namespace(group);
+    if ('kind' in group) return this.unitStatus(group, stream);
+    const space = spaceOf(this.env, group);
     if (!space) return null;
-    const mark = this.mark(groupMarkName(space.ns, group.stream, 0));
+    const mark = markOf(this.env, unitMarkName(space.ns, group.stream, 0));
     return { id: group.id, hash: group.hash, ready: this.ready(group, mark), marks: { 0: mark }, floor: this.floor(group, space, mark) };
+  }
+
+  /** Of one stream, or of all: then the marks are the first stream's. */
+  private unitStatus(unit: FoldUnit | TriggerUnit, stream?: string): GroupStatus | null {
+    const space = unitSpaceOf(this.env, unit.kind, unit);
+    if (!space) return null;
+    const streams = stream === undefined ? unit.streams : [stream];
+    const marks = streams.map(s => markOf(this.env, unitMarkName(space.ns, s, 0)));
+    const ready = streams.every((s, i) => marks[i]!.next >= streamMarkOf(this.env, s).next);
+    return { id: unit.id, hash: unit.hash, ready, marks: { 0: marks[0]! }, floor: null };
   }
 
   /** Whether a group holds all that the stream's mark says: not while it catches up, nor once a worker that does not know it has moved on. */
   private ready(group: Group, mark: Mark): boolean {
-    return mark.next >= this.mark(streamMarkName(group.stream, 0)).next;
+    return mark.next >= streamMarkOf(this.env, group.stream).next;
   }
 
   /** Where detail may be missing: behind the stream's progress by the retention, once something is that old. */
@@ -112,7 +139,7 @@ export class EmbeddedOnlineStore implements OnlineStore {
   /** The protocol of DESIGN.md section 5, inside one transaction: fence, mark, rows, mark. */
   protected commitNow(batch: CommitBatch): CommitResult {
     if (!holds(this.env, batch.lease)) return { status: 'fenced' };
-    this.requireAll(batch.groups);
+    this.requireAll(batch);
     const at = this.position(batch);
     if (at < batch.expect) return { status: 'rollback', next: at };
     if (at >= batch.mark.next) return { status: 'dup' };
@@ -121,25 +148,30 @@ export class EmbeddedOnlineStore implements OnlineStore {
     return { status: 'ok' };
   }
 
-  /** An `apply` beside a running worker may have taken groups away. */
-  private requireAll(groups: readonly Group[]): void {
-    const gone = groups.find(g => !this.namespace(g));
-    if (gone)
-      throw new FabraError('NOT_APPLIED', `${gone.id} is no longer among the applied features`, { hint: 'Start the worker again: it takes up the applied registry.', retry: true });
+  /** An `apply` beside a running worker may have taken some away. */
+  private requireAll({ groups, folds = [], triggers = [] }: CommitBatch): void {
+    const gone = groups.find(g => !spaceOf(this.env, g));
+    if (gone) notApplied(gone.id);
+    for (const u of [...folds, ...triggers]) requireUnit(this.env, u.kind, u);
+  }
+
+  /** Namespaces of all that moves with a batch. */
+  private moved({ groups, folds = [], triggers = [] }: CommitBatch): number[] {
+    return [...groups.map(g => spaceOf(this.env, g)!.ns), ...[...folds, ...triggers].map(u => unitSpaceOf(this.env, u.kind, u)!.ns)];
   }
 
   private position(batch: CommitBatch): number {
-    if (batch.live) return this.mark(streamMarkName(batch.stream, batch.partition)).next;
-    return Math.min(...batch.groups.map(g => this.mark(groupMarkName(this.namespace(g)!.ns, batch.stream, batch.partition)).next));
+    if (batch.live) return markOf(this.env, streamMarkName(batch.stream, batch.partition)).next;
+    return Math.min(...this.moved(batch).map(ns => markOf(this.env, unitMarkName(ns, batch.stream, batch.partition)).next));
   }
 
   protected applyUpdates(batch: CommitBatch): void {
-    this.bump();
+    bump(this.env);
     const oldest = new Map<string, number>();
     const spaces = new Map<Group, Namespace>();
     for (const { group, key, rows } of batch.updates) {
       let space = spaces.get(group);
-      if (!space) spaces.set(group, (space = this.namespace(group)!));
+      if (!space) spaces.set(group, (space = spaceOf(this.env, group)!));
       applyRows(group, new LmdbNodeWriter(this.env, space.ns, key), rows);
       for (const r of rows) if (r.applied && r.ts < (oldest.get(group.id) ?? Number.POSITIVE_INFINITY)) oldest.set(group.id, r.ts);
     }
@@ -147,18 +179,20 @@ export class EmbeddedOnlineStore implements OnlineStore {
       const ts = oldest.get(group.id);
       if (ts !== undefined && (space.minTs === null || ts < space.minTs)) this.env.meta.put(nsName(group), { ...space, minTs: ts });
     }
-    for (const letter of batch.dead) this.bury(letter);
+    putFolds(this.env, batch.foldUpdates ?? []);
+    enqueue(this.env, batch.turns ?? []);
+    for (const letter of batch.dead) bury(this.env, letter);
   }
 
   protected writeMarks(batch: CommitBatch): void {
-    this.bump();
+    bump(this.env);
     const { meta } = this.env;
     const live = streamMarkName(batch.stream, batch.partition);
     if (batch.live) {
       meta.put(live, batch.mark);
       this.addCounters(batch.stream, batch.count());
     }
-    for (const g of batch.groups) meta.put(groupMarkName(this.namespace(g)!.ns, batch.stream, batch.partition), batch.mark);
+    for (const ns of this.moved(batch)) meta.put(unitMarkName(ns, batch.stream, batch.partition), batch.mark);
   }
 
   private addCounters(stream: string, delta: Record<string, Partial<Counters>>): void {
@@ -170,19 +204,15 @@ export class EmbeddedOnlineStore implements OnlineStore {
     }
   }
 
-  private bury(letter: DeadLetter): void {
-    const seq = ((this.env.meta.get('deadSeq') as number | undefined) ?? 0) + 1;
-    this.env.meta.put('deadSeq', seq);
-    const { bytes, ...rest } = letter;
-    this.env.dead.putSync(seqKey(seq), Buffer.from(JSON.stringify({ ...rest, bytes: Buffer.from(bytes).toString('base64') })));
-  }
-
-  async read(items: readonly ReadItem[]): Promise<{ answers: ReadAnswer[]; position: Position }> {
+  async read(
+    items: readonly ReadItem[],
+    more?: { folds: readonly FoldRead[]; tables: readonly TableRead[] },
+  ): Promise<{ answers: ReadAnswer[]; folds: FoldAnswer[]; tables: TableAnswer[]; position: Position }> {
     this.env.refresh();
     const position: Position = {};
     // No await below: LMDB keeps one read snapshot until the event loop turns, so all items see the same commit.
     const version = this.env.meta.get('ver') as number | undefined;
-    if (version !== this.seen.version) this.seen = { version, spaces: new Map() };
+    if (version !== this.seen.version) this.seen = { version, spaces: new Map(), folds: new Map(), tables: new Map() };
     const answers = items.map((item): ReadAnswer => {
       const { space, ready, floor, next } = this.known(item.group);
       if (!space || !ready) return { states: null, floor: null };
@@ -190,30 +220,30 @@ export class EmbeddedOnlineStore implements OnlineStore {
       position[`${item.group.stream}/0`] = next;
       return { states: readUnits(item.group, new LmdbNodes(this.env.state, space.ns, item.key), item.at, item.units), floor };
     });
-    return { answers, position };
+    const folds = (more?.folds ?? []).map(item => {
+      const known = remember(this.seen.folds, unitName('fold', item.unit), () => knowFold(this.env, item.unit));
+      if (known.ready) for (const [stream, next] of Object.entries(known.next)) position[`${stream}/0`] = next;
+      return readOneFold(this.env, known, item);
+    });
+    const tables = (more?.tables ?? []).map(item => {
+      const { space } = remember(this.seen.tables, unitName('table', item.table), () => ({ space: unitSpaceOf(this.env, 'table', item.table) }));
+      return readRow(this.env, space, item);
+    });
+    return { answers, folds, tables, position };
   }
 
   /** Decoded once per version of the store: at 10 commits a second and 1,000 reads that is one read in a hundred. */
   private known(group: Group): Known {
-    const id = nsName(group);
-    let known = this.seen.spaces.get(id);
-    if (!known) {
-      const space = this.namespace(group);
-      const mark = space ? this.mark(groupMarkName(space.ns, group.stream, 0)) : start();
-      known = { space, ready: this.ready(group, mark), next: mark.next, floor: space ? this.floor(group, space, mark) : null };
-      this.seen.spaces.set(id, known);
-    }
-    return known;
-  }
-
-  /** Inside every transaction that changes marks or namespaces: readers drop what they decoded. */
-  private bump(): void {
-    this.env.meta.put('ver', ((this.env.meta.get('ver') as number | undefined) ?? 0) + 1);
+    return remember(this.seen.spaces, nsName(group), () => {
+      const space = spaceOf(this.env, group);
+      const mark = space ? markOf(this.env, unitMarkName(space.ns, group.stream, 0)) : { next: 0, admit: newAdmitState() };
+      return { space, ready: this.ready(group, mark), next: mark.next, floor: space ? this.floor(group, space, mark) : null };
+    });
   }
 
   async keys(group: Group, after: string | null, limit: number): Promise<string[]> {
     this.env.refresh();
-    const space = this.namespace(group);
+    const space = spaceOf(this.env, group);
     if (!space) return [];
     const out: string[] = [];
     const { end } = nsRange(space.ns);
@@ -236,9 +266,9 @@ export class EmbeddedOnlineStore implements OnlineStore {
   }
 
   private trimGroup(group: Group, limit: number): boolean {
-    const space = this.namespace(group);
+    const space = spaceOf(this.env, group);
     if (!space) return false;
-    const mark = this.mark(groupMarkName(space.ns, group.stream, 0));
+    const mark = markOf(this.env, unitMarkName(space.ns, group.stream, 0));
     if (!this.ready(group, mark)) return false;
     const floor = this.floor(group, space, mark);
     if (floor === null) return false;
@@ -251,9 +281,59 @@ export class EmbeddedOnlineStore implements OnlineStore {
       trimKey(group, new LmdbNodeWriter(this.env, space.ns, keyOfDay(index)), whole);
       this.env.days.removeSync(index);
     }
-    if (due.length > 0 && (space.trimmed ?? Number.NEGATIVE_INFINITY) < whole) this.env.meta.put(nsName(group), { ...this.namespace(group)!, trimmed: whole });
-    if (due.length > 0) this.bump();
+    if (due.length > 0 && (space.trimmed ?? Number.NEGATIVE_INFINITY) < whole) this.env.meta.put(nsName(group), { ...spaceOf(this.env, group)!, trimmed: whole });
+    if (due.length > 0) bump(this.env);
     return due.length === limit;
+  }
+
+  async settle(lease: Lease, folds: readonly FoldUnit[], triggers: readonly TriggerUnit[], limit: number): Promise<boolean> {
+    return this.env.write(() => {
+      if (!holds(this.env, lease)) return false;
+      return [...folds.map(u => settleFolds(this.env, u, limit)), ...triggers.map(u => forgetSeen(this.env, u, limit))].some(more => more);
+    });
+  }
+
+  async dueTurns(
+    units: readonly TriggerUnit[],
+    now: number,
+    limit: { queues: number; turns: number },
+    busy: ReadonlySet<string>,
+  ): Promise<{ queues: TurnQueue[]; nextAt: number | null }> {
+    this.env.refresh();
+    return dueTurns(this.env, units, now, limit, busy);
+  }
+
+  async commitTurns(lease: Lease, outcomes: readonly TurnOutcome[]): Promise<('ok' | 'conflict' | 'fenced')[]> {
+    return this.env.write(() => {
+      if (!holds(this.env, lease)) return outcomes.map(() => 'fenced' as const);
+      return outcomes.map(o => settleOutcome(this.env, o));
+    });
+  }
+
+  async waiting(units: readonly TriggerUnit[]): Promise<Record<string, number>> {
+    this.env.refresh();
+    return waiting(this.env, units);
+  }
+
+  async putRows(puts: readonly RowPut[], options: { record: boolean; job?: JobLease; ready?: readonly TableUnit[] }): Promise<number> {
+    return this.env.write(() => {
+      if (options.job) requireJob(this.env, options.job);
+      const changed = putRows(this.env, puts, options);
+      if (options.ready?.length) {
+        setReady(this.env, options.ready);
+        bump(this.env);
+      }
+      return changed;
+    });
+  }
+
+  async outbox(after: number, limit: number): Promise<OutboxRow[]> {
+    this.env.refresh();
+    return peek(this.env, after, limit);
+  }
+
+  async jobLease(name: string, ttlMs: number): Promise<JobLease> {
+    return takeJob(this.env, this.clock, name, ttlMs);
   }
 
   async counters(stream: string): Promise<Record<string, Counters>> {
@@ -266,24 +346,28 @@ export class EmbeddedOnlineStore implements OnlineStore {
 
   async deadLetters(after: number, limit: number): Promise<{ seq: number; letter: DeadLetter }[]> {
     this.env.refresh();
-    const out: { seq: number; letter: DeadLetter }[] = [];
-    for (const { key, value } of this.env.dead.getRange({ start: seqKey(after + 1), limit })) {
-      const { bytes, ...rest } = JSON.parse(value.toString('utf8')) as Omit<DeadLetter, 'bytes'> & { bytes: string };
-      out.push({ seq: key.readUIntBE(0, 6), letter: { ...rest, bytes: Buffer.from(bytes, 'base64') } });
-    }
-    return out;
+    return deadLetters(this.env, after, limit);
   }
 
   async deadCount(): Promise<number> {
     this.env.refresh();
     return this.env.dead.getKeysCount();
   }
+
+  async requeue(seqs: readonly number[], units: readonly TriggerUnit[]): Promise<number[]> {
+    return this.env.write(() => requeue(this.env, seqs, units));
+  }
+
+  async purge(seqs: readonly number[]): Promise<number> {
+    return this.env.write(() => seqs.filter(s => unbury(this.env, s)).length);
+  }
 }
 
-function seqKey(seq: number): Buffer {
-  const b = Buffer.alloc(6);
-  b.writeUIntBE(seq, 0, 6);
-  return b;
+/** Decoded once per version of the store. */
+function remember<V>(known: Map<string, V>, name: string, make: () => V): V {
+  let value = known.get(name);
+  if (value === undefined) known.set(name, (value = make()));
+  return value;
 }
 
 /** The first possible state key behind all nodes of `key`. */
