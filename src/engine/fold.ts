@@ -229,7 +229,8 @@ function stateAt(unit: Coded, nodes: FoldReader, ts: number): { state: FoldState
 }
 
 function* eventsIn(nodes: FoldReader, from: number, to: number): Iterable<FoldEvent & Place> {
-  for (const { start, bytes } of nodes.range(EVENTS, from, to)) for (const [stream, , , id, type, payload] of decode<Kept[]>(bytes)!) yield { ts: start, stream, id, type, payload };
+  for (const { start, bytes } of nodes.range(EVENTS, from, to))
+    for (const [stream, , , id, type, payload] of decode<Kept[]>(bytes)!) yield { ts: start, stream, id, type, payload };
 }
 
 /**
