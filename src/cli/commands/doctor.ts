@@ -2,9 +2,13 @@
 import { statfs } from 'node:fs/promises';
 import { type ResolvedConfig, redact } from '../../config/resolve.ts';
 import type { ConfigKey } from '../../config/schema.ts';
+import { formatDuration } from '../../lib/duration.ts';
 import { toFabraError } from '../../lib/errors.ts';
+import { iso } from '../../lib/time.ts';
+import type { Compiled } from '../../runtime/project.ts';
 import { columns } from '../output.ts';
 import type { Invocation, Run } from '../spec.ts';
+import { viewStatus } from '../views.ts';
 import { openConfig, withProject } from '../wire.ts';
 
 interface Check {
@@ -20,7 +24,7 @@ const LOW_SPACE = 1024 ** 3;
 export const run: Run = async call => {
   const { out } = call;
   const config = await openConfig(call);
-  const checks = [node(), await disk(config), await definitions(config), await store(call, config)];
+  const checks = [node(), await disk(config), await definitions(config), ...(await sources(call, config)), await store(call, config), ...(await schedules(call))];
   const ok = checks.every(c => c.status !== 'failed');
   const settings = settingsOf(config);
   out.answer({ ok, project: config.dir, settings, checks }, () => [
@@ -92,3 +96,44 @@ const store = (call: Invocation, config: ResolvedConfig): Promise<Check> =>
       return passed('store', `opens; revision ${applied.revision} is applied`);
     }),
   );
+
+/** Every source is there, and its views' columns fit: what the next run or read would find. */
+async function sources(call: Invocation, config: ResolvedConfig): Promise<Check[]> {
+  const { compileProject } = await import('../../registry/compile.ts');
+  const compiled: Compiled | null = await compileProject(config.features, config.dir).catch(() => null);
+  if (!compiled || Object.keys(compiled.registry.sources).length === 0) return [];
+  return withProject(call, project =>
+    Promise.all(
+      Object.keys(compiled.registry.sources).map(name =>
+        guarded(`source ${name}`, async () => {
+          const views = Object.values(compiled.registry.views).filter(v => v.source === name);
+          for (const view of views) await project.tables.check(view, compiled);
+          return passed(`source ${name}`, `answers; ${views.length === 1 ? 'one view fits' : `${views.length} views fit`}`);
+        }),
+      ),
+    ),
+  );
+}
+
+/** A store that does not open is told by its own check. */
+async function schedules(call: Invocation): Promise<Check[]> {
+  return withProject(call, async project => {
+    const applied = await project.catalog.applied();
+    const views = applied ? await viewStatus(project, applied.registry, project.clock.now()) : [];
+    return views.flatMap(({ view, last, good, overdue }): Check[] => {
+      const name = `view ${view.id}`;
+      if (last?.status === 'failed')
+        return [{ name, status: 'warn', message: `its last run failed: ${last.error}`, hint: `Run: fabra materialize --feature ${view.features[0]!.id}` }];
+      if (overdue)
+        return [
+          {
+            name,
+            status: 'warn',
+            message: good ? `overdue: last run ${iso(good.at)}, every ${formatDuration(view.every!)}` : 'scheduled, and never run',
+            hint: project.writer() === null ? 'Run: fabra worker' : `Run: fabra materialize --feature ${view.features[0]!.id}`,
+          },
+        ];
+      return good ? [passed(name, `last run ${iso(good.at)}`)] : [{ name, status: 'warn', message: 'materialized by hand, and never run', hint: 'Run: fabra materialize' }];
+    });
+  }).catch(() => []);
+}
