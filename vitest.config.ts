@@ -1,11 +1,18 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
+const source = (name: string): string => `${fileURLToPath(new URL('./src/', import.meta.url))}${name}.ts`;
+
 /** A file for the JSON report (.ci/run reads it). */
 const report = process.env.VITEST_REPORT;
 
 export default defineConfig({
-  resolve: { alias: { fabra: fileURLToPath(new URL('./src/index.ts', import.meta.url)) } },
+  resolve: {
+    alias: [
+      { find: /^fabra$/, replacement: source('index') },
+      { find: /^fabra\/(client|testing)$/, replacement: source('$1') },
+    ],
+  },
   test: {
     include: ['test/**/*.test.ts'],
     exclude: ['test/bench/**', 'node_modules/**'],

@@ -1,4 +1,7 @@
-/** Definitions: what `features.ts` and `fabra.config.ts` import. Loads no driver and registers nothing. */
+/**
+ * Definitions: what `features.ts` and `fabra.config.ts` import, and the store for programs. Loads no driver (`openStore` does, when
+ * it is called) and registers nothing.
+ */
 export {
   approxCountDistinct,
   approxPercentile,
@@ -40,3 +43,18 @@ export { type EventDef, type Stream, stream } from './define/stream.ts';
 export { pushed, query, type Source, type Sql, source, sql, type Table } from './define/table.ts';
 export { type EventOf, type EventValue, type Fold, fold, type HandlerContext, NonRetriableError, type On, on, RetryAfterError, type Retries } from './define/trigger.ts';
 export { FabraError } from './lib/errors.ts';
+export type {
+  Asked,
+  CellOf,
+  CellsAsked,
+  InputOfEvent,
+  KeysAsked,
+  Outgoing,
+  Published,
+  PublishOptions,
+  PushedRow,
+  ReadOptions,
+  RowAsked,
+  Status,
+} from './define/asked.ts';
+export { createWorker, type OpenOptions, openStore, type PublishOutcome, type Store, type Worker, type WorkerSettings } from './store.ts';

@@ -20,8 +20,8 @@ export interface StreamOptions {
   description?: string;
 }
 
-/** An event type with its columns `C` (dotted names to types) and its payload `P`, the schema's output. */
-export interface EventDef<T extends string = string, C extends object = object, P = unknown> {
+/** An event type with its columns `C` (dotted names to types), its payload `P` (the schema's output) and what a sender writes, `I`. */
+export interface EventDef<T extends string = string, C extends object = object, P = unknown, I = unknown> {
   readonly kind: 'event';
   readonly type: T;
   readonly stream: Stream;
@@ -30,6 +30,8 @@ export interface EventDef<T extends string = string, C extends object = object, 
   readonly '~columns'?: C;
   /** Type only. */
   readonly '~payload'?: P;
+  /** Type only. */
+  readonly '~input'?: I;
 }
 
 export interface Stream<N extends string = string> {
@@ -47,7 +49,7 @@ export interface Stream<N extends string = string> {
    * Declares an event type. Columns are the schema's output; a `transform` must state its output with `.pipe(z.object(…))`.
    * @example const view = clicks.event('page_view', z.object({ user_id: z.string() }))
    */
-  event<const T extends string, S extends z.ZodType<object>>(type: T, schema: S): EventDef<T, ColumnsOf<z.output<S>>, z.output<S>>;
+  event<const T extends string, S extends z.ZodType<object>>(type: T, schema: S): EventDef<T, ColumnsOf<z.output<S>>, z.output<S>, z.input<S>>;
 }
 
 /**
@@ -66,7 +68,7 @@ export function stream<const N extends string>(name: N, options: StreamOptions =
       lateness: attempt(() => parseDuration(options.lateness ?? '10m', `lateness of stream ${name}`), 0),
       maxAhead: options.maxAhead === undefined ? null : attempt(() => parseDuration(options.maxAhead ?? '', `maxAhead of stream ${name}`), null),
       description: options.description,
-      event<const T extends string, S extends z.ZodType<object>>(type: T, schema: S): EventDef<T, ColumnsOf<z.output<S>>, z.output<S>> {
+      event<const T extends string, S extends z.ZodType<object>>(type: T, schema: S): EventDef<T, ColumnsOf<z.output<S>>, z.output<S>, z.input<S>> {
         return define({ kind: 'event' as const, type, stream: made as Stream, schema }, made.event);
       },
     },
