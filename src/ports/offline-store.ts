@@ -1,6 +1,6 @@
 /** History: every event that was decodable, in files that are never changed in place, and the query engine over it. */
 import type { Cell, DecodedEvent } from '../engine/values.ts';
-import type { Registry, StoredFeaturePlan, StreamPlan, ValueType, WindowFeaturePlan } from '../registry/types.ts';
+import type { OnFeaturePlan, Registry, StoredFeaturePlan, StreamPlan, TableFeaturePlan, ValueType } from '../registry/types.ts';
 import type { Schema } from '../engine/decode.ts';
 import type { FoldCode } from '../engine/units.ts';
 import type { Lease, Mark, Position } from './online-store.ts';
@@ -46,20 +46,42 @@ export interface HistoryCode {
   code: { schemas: ReadonlyMap<string, Schema>; folds?: ReadonlyMap<string, FoldCode>; addresses?: ReadonlyMap<string, string> };
 }
 
-/** Rows to label: a Parquet file, or text cells (null: an empty cell) with the lines they came from. */
-export type SpineSource = { parquet: string } | { columns: readonly string[]; batches: AsyncIterable<{ lines: number[]; cells: (string | null)[][] }> };
+/**
+ * Rows to label: a Parquet file, one SELECT (paths in it relative to `cwd`), every change of rows with `from <= ts <= to`, or text
+ * cells (null: an empty cell) with the lines they came from.
+ */
+export type SpineSource =
+  | { parquet: string }
+  | { sql: string; cwd: string }
+  | { changes: readonly (TableFeaturePlan | OnFeaturePlan)[]; from: number; to: number }
+  | { columns: readonly string[]; batches: AsyncIterable<{ lines: number[]; cells: (string | null)[][] }> };
 
 export interface SpineColumn {
   name: string;
   kind: 'text' | 'time' | 'integer' | 'number' | 'other';
 }
 
+export interface SpineQuestion {
+  /** Lists of the spine's columns that make a key, in the entity's order; empty for an entity without key. */
+  keySets: readonly (readonly string[])[];
+  /** What is asked: a feature, and the place of its key in `keySets`. A feature may be asked for several keys. */
+  asks: readonly { feature: StoredFeaturePlan; keys: number }[];
+  /** Columns to hand out too, as they are. */
+  extra: readonly string[];
+  /** Whether the keys are handed out, as text. */
+  wantKeys: boolean;
+  /** Only rows of tables written by then (`created <= t`) count; one without `created` never does. */
+  asOfCreated: boolean;
+}
+
 export interface SpineChunk {
-  /** Per window feature, one cell per row. */
+  /** Per ask, one cell per row. */
   cells: Cell[][];
   at: number[];
-  /** Entity -> whether the row has its whole key. */
-  keyed: Record<string, boolean[]>;
+  /** Per key set: whether the row has all of it. */
+  keyed: boolean[][];
+  /** Per key set and part, as text, when wanted. */
+  keys: (string | null)[][][];
   /** The further columns asked for. */
   extra: unknown[][];
 }
@@ -78,8 +100,8 @@ export interface Spine {
   scan(columns: readonly string[]): AsyncIterable<{ lines: number[]; values: unknown[][] }>;
   /** The instant of every row, in order. */
   setTimes(times: AsyncIterable<number[]>): Promise<void>;
-  /** Window features at every row; `keys`: entity -> the columns of its key. */
-  ask(features: readonly WindowFeaturePlan[], keys: Record<string, string[]>, extra: readonly string[]): AsyncIterable<SpineChunk>;
+  /** Stored features at every row. */
+  ask(question: SpineQuestion): AsyncIterable<SpineChunk>;
   /** Writes all input columns and these to a file that must not be there yet. The labels' types count as they are after the last chunk. */
   write(file: string, format: 'csv' | 'parquet', labels: readonly LabelColumn[], chunks: AsyncIterable<(string | null)[][]>): Promise<void>;
   close(): Promise<void>;

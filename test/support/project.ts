@@ -36,7 +36,7 @@ export async function openTestProject(dir: string, online = (env: Embedded) => n
     bus,
     online: online(env),
     catalog: new EmbeddedCatalog(env),
-    history: openHistory({ env, bus, dir: join(dir, '.fabra', 'offline'), clock: systemClock, threads: 1 }),
+    history: openHistory({ env, bus, dir: join(dir, '.fabra', 'offline'), project: dir, clock: systemClock, threads: 1 }),
     tables: openTables({ env, dir: join(dir, '.fabra', 'offline'), project: dir, clock: systemClock, threads: 1 }),
     clock: systemClock,
     log: silentLogger,

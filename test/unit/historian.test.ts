@@ -123,6 +123,13 @@ describe('rows', () => {
     ]);
   });
 
+  it('T44: no rows are no rows, with all their columns', async () => {
+    const { text, summary } = await run('user_id,event_timestamp,label\n', { features: ['user.buys', 'user.said'] });
+    expect([text(), summary.rows]).toEqual(['user_id,event_timestamp,label,buys,said\n', 0]);
+    const { out } = await run('user_id,event_timestamp,label\n', { features: ['user.buys', 'user.said'] }, 'parquet');
+    expect(await rows(out)).toEqual([]);
+  });
+
   it('P23, P24, P26: times without a zone are UTC, offsets count, digits are epoch ms, finer ones are floored', async () => {
     const times = ['2025-01-15 12:00:00.001', '2025-01-15T13:00:00.001+01:00', String(T0 + 1), '2025-01-15T12:00:00.0009Z', '2025-01-15T12:00:00.001999Z'];
     const { text } = await run(`user_id,event_timestamp\n${times.map(t => `u1,${t}`).join('\n')}\n`, { features: ['user.buys'] });
@@ -247,8 +254,8 @@ describe('what cannot be labelled', () => {
     });
     await failing('user_id,event_timestamp\nu1,\n', { features }).toMatchObject({ code: 'BAD_SPINE', message: 'line 2: event_timestamp is empty' });
   });
-  it('an empty file, a header alone, a row too short, a name twice, a missing file', async () => {
-    for (const text of ['', 'user_id,event_timestamp\n']) await failing(text, { features }).toMatchObject({ code: 'BAD_SPINE', exitCode: 2 });
+  it('an empty file, a row too short, a name twice, a missing file', async () => {
+    for (const text of ['', '\n']) await failing(text, { features }).toMatchObject({ code: 'BAD_SPINE', exitCode: 2 });
     await failing(`${good}u1\n`, { features }).toMatchObject({ code: 'BAD_SPINE', message: expect.stringContaining('line 3: 2 cells expected, 1 found') });
     await failing('user_id,USER_ID,event_timestamp\na,b,2025-01-15\n', { features }).toMatchObject({ code: 'BAD_SPINE' });
     await expect(runHistorical(project, compiled, { spine: join(dir, 'no.csv'), out: join(dir, 'x.csv'), features })).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' });

@@ -4,30 +4,31 @@ import type { Cell, Value } from '../../engine/values.ts';
 import { FabraError } from '../../lib/errors.ts';
 import { toJson } from '../../lib/json.ts';
 import type { LabelColumn } from '../../ports/offline-store.ts';
-import type { DeriveFeaturePlan, FeaturePlan, Registry, ValueType } from '../../registry/types.ts';
+import type { DeriveFeaturePlan, FeaturePlan, ValueType } from '../../registry/types.ts';
+import type { Column } from './layout.ts';
 
-/** Column names in the order asked. @throws FabraError NAME_COLLISION. */
-export function labelNames(features: readonly FeaturePlan[], spine: readonly string[], full: boolean): string[] {
-  const names = features.map(f => (full ? `${f.entity}__${f.name}` : f.name));
-  const seen = new Map<string, FeaturePlan>();
+/** Column names in the order asked: short, or `entity__feature` and `alias__feature`. @throws FabraError NAME_COLLISION. */
+export function labelNames(columns: readonly Column[], spine: readonly string[], full: boolean): string[] {
+  const names = columns.map(({ feature: f, alias }) => (full ? `${alias ?? f.entity}__${f.name}` : f.name));
+  const seen = new Map<string, Column>();
   for (const [i, name] of names.entries()) {
-    const other = seen.get(name.toLowerCase());
+    const [mine, other] = [columns[i]!, seen.get(name.toLowerCase())];
     if (other)
-      throw new FabraError('NAME_COLLISION', `${other.id} and ${features[i]!.id} would both be the column '${name}'`, {
-        hint: 'Add --full-names: the columns are then entity__feature.',
+      throw new FabraError('NAME_COLLISION', `${other.label} and ${mine.label} would both be the column '${name}'`, {
+        hint: full ? 'Give one another alias, or leave it out.' : 'Add --full-names: the columns are then entity__feature.',
       });
-    seen.set(name.toLowerCase(), features[i]!);
+    seen.set(name.toLowerCase(), mine);
     const own = spine.find(c => c.toLowerCase() === name.toLowerCase());
     if (own !== undefined)
-      throw new FabraError('NAME_COLLISION', `the spine has a column '${own}' already, and so is ${features[i]!.id} called`, {
+      throw new FabraError('NAME_COLLISION', `the spine has a column '${own}' already, and so is ${mine.label} called`, {
         hint: full ? 'Rename the column of the spine.' : 'Add --full-names, or rename the column of the spine.',
       });
   }
   return names;
 }
 
-export const labelsOf = (features: readonly FeaturePlan[], names: readonly string[]): LabelColumn[] =>
-  features.map((f, i) => ({ name: names[i]!, type: f.type.base === 'json' ? { base: 'json', list: false } : f.type }));
+export const labelsOf = (columns: readonly Column[], names: readonly string[]): LabelColumn[] =>
+  columns.map(({ feature: f }, i) => ({ name: names[i]!, type: f.type.base === 'json' ? { base: 'json', list: false } : f.type }));
 
 const GUESSED: Record<string, ValueType['base']> = { number: 'number', boolean: 'boolean', string: 'string', bigint: 'int64' };
 
@@ -134,19 +135,4 @@ function turn(v: unknown): unknown {
   if (NUMBER.test(v)) return Number(v);
   if (v === 'true' || v === 'false') return v === 'true';
   return v;
-}
-
-/** Entity -> its key columns. @throws FabraError BAD_SPINE naming entity and column. */
-export function keyColumns(registry: Registry, entities: Iterable<string>, spine: readonly string[]): Record<string, string[]> {
-  const out: Record<string, string[]> = {};
-  for (const entity of entities) {
-    const { key } = registry.entities[entity]!;
-    const missing = key.filter(c => !spine.includes(c));
-    if (missing.length > 0)
-      throw new FabraError('BAD_SPINE', `the spine has no column ${missing.map(c => `'${c}'`).join(', ')}, the key of entity ${entity}`, {
-        hint: `It has: ${spine.join(', ')}. Add or rename the column, or ask for features of other entities.`,
-      });
-    out[entity] = key;
-  }
-  return out;
 }

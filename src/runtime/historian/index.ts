@@ -4,24 +4,26 @@ import { rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Cell } from '../../engine/values.ts';
 import { FabraError, toFabraError } from '../../lib/errors.ts';
-import { suggest } from '../../lib/text.ts';
 import type { HistoryView, LabelColumn, Spine, SpineChunk } from '../../ports/offline-store.ts';
-import { type DerivePlan, derivePlan, runDerive } from '../derive.ts';
+import { runDerive } from '../derive.ts';
 import type { Compiled, Project } from '../project.ts';
-import { fits, keyColumns, keyless, labelNames, labelsOf, RequestReader, requestColumns, textOf, TypeGuess } from './columns.ts';
-import { loadSpine, setTimes, timeColumn } from './spine.ts';
+import { fits, keyless, labelNames, labelsOf, RequestReader, requestColumns, textOf, TypeGuess } from './columns.ts';
+import { type AskedColumn, type Column, Layout, type Scene } from './layout.ts';
+import { openRows, setTimes, timeColumn } from './spine.ts';
 
 export interface HistoricalOptions {
-  /** CSV (also gzipped) or Parquet. */
-  spine: string;
+  /** CSV (also gzipped) or Parquet; or one SELECT, its paths relative to `cwd`; or every change of the asked rows in a range, both ends in it. */
+  spine: string | { sql: string; cwd: string } | { from: number; to: number };
   /** CSV (`.csv`, `.csv.gz`) or Parquet (`.parquet`), by its name. */
   out: string;
-  /** Feature ids (`entity.name`), in the order of the columns. */
-  features: readonly string[];
+  /** Feature ids (`entity.name`), or features under an alias, in the order of the columns. */
+  features: readonly (string | AskedColumn)[];
   /** Name of the time column. */
   time?: string;
-  /** Columns are `entity__name`. */
+  /** Columns are `entity__name`, `alias__name`. */
   fullNames?: boolean;
+  /** Only rows of tables written by the row's own time count. */
+  asOfCreated?: boolean;
   overwrite?: boolean;
   signal?: AbortSignal;
   onProgress?(p: { phase: 'reading' | 'computing' | 'writing'; done: number; total: number | null }): void;
@@ -29,31 +31,30 @@ export interface HistoricalOptions {
 
 export interface HistoricalSummary {
   rows: number;
-  /** Feature ids. */
+  /** Feature ids; of an alias its full name. */
   features: string[];
   /** Names of the columns added. */
   columns: string[];
-  /** Feature id -> cells that are null because their computation failed, and the first reason. */
+  /** Feature -> cells that are null because their computation failed, and the first reason. */
   errors: Record<string, { cells: number; reason: string }>;
+  /** Views without a created column: with `asOfCreated` none of their rows counts. */
+  uncreated: string[];
   time: string;
   seconds: number;
   file: string;
 }
 
-/** @throws FabraError BAD_SPINE, NAME_COLLISION, UNKNOWN_FEATURE, FILE_EXISTS, FILE_NOT_FOUND, BAD_FLAG, INTERRUPTED; then nothing is written. */
+/** @throws FabraError BAD_SPINE, NAME_COLLISION, UNKNOWN_FEATURE, NOT_REPLAYABLE, FILE_EXISTS, FILE_NOT_FOUND, BAD_FLAG, INTERRUPTED; then nothing is written. */
 export async function runHistorical(project: Project, compiled: Compiled, options: HistoricalOptions): Promise<HistoricalSummary> {
   const began = project.clock.now();
-  const ids = [...new Set(options.features)];
-  for (const id of ids)
-    if (!compiled.registry.features[id])
-      throw new FabraError('UNKNOWN_FEATURE', `there is no feature ${JSON.stringify(id)}`, { hint: suggest(id, Object.keys(compiled.registry.features)) });
+  const layout = new Layout(compiled, options.features);
   const format = outFormat(options);
+  await layout.checkRuns(project);
   options.onProgress?.({ phase: 'reading', done: 0, total: null });
   const view = await project.history.open(compiled);
   try {
-    const run = new Historian(compiled, view, ids, options);
-    const done = await run.run(format);
-    return { ...done, features: ids, seconds: (project.clock.now() - began) / 1000, file: options.out };
+    const done = await new Historian(view, layout, options).run(format);
+    return { ...done, features: layout.columns.map(c => c.label), seconds: (project.clock.now() - began) / 1000, file: options.out };
   } finally {
     await view.close();
   }
@@ -62,7 +63,8 @@ export async function runHistorical(project: Project, compiled: Compiled, option
 function outFormat({ out, overwrite, spine }: HistoricalOptions): 'csv' | 'parquet' {
   const format = /\.(parquet|pq)$/i.test(out) ? 'parquet' : /\.csv(\.gz)?$/i.test(out) ? 'csv' : null;
   if (format === null) throw new FabraError('BAD_FLAG', `--out ${JSON.stringify(out)} is neither .csv nor .parquet`, { hint: 'For example --out train.parquet' });
-  if (path.resolve(out) === path.resolve(spine)) throw new FabraError('FILE_EXISTS', 'the output would replace the spine', { hint: 'Give another --out.' });
+  if (typeof spine === 'string' && path.resolve(out) === path.resolve(spine))
+    throw new FabraError('FILE_EXISTS', 'the output would replace the spine', { hint: 'Give another --out.' });
   if (existsSync(out) && !overwrite) throw new FabraError('FILE_EXISTS', `${out} is there already`, { hint: 'Give another --out, or add --overwrite.' });
   if (!existsSync(path.dirname(path.resolve(out))))
     throw new FabraError('FILE_NOT_FOUND', `no such folder: ${path.dirname(out)}`, { hint: 'Make it first, or give another --out.' });
@@ -70,87 +72,93 @@ function outFormat({ out, overwrite, spine }: HistoricalOptions): 'csv' | 'parqu
 }
 
 class Historian {
-  private readonly compiled: Compiled;
   private readonly view: HistoryView;
-  private readonly ids: readonly string[];
+  private readonly layout: Layout;
   private readonly options: HistoricalOptions;
-  private readonly plan: DerivePlan;
-  /** By id, of derived features without a declared type. */
-  private readonly guesses = new Map<string, TypeGuess>();
+  /** By column, of derived features without a declared type. */
+  private readonly guesses = new Map<Column, TypeGuess>();
   private readonly errors: Record<string, { cells: number; reason: string }> = {};
 
-  constructor(compiled: Compiled, view: HistoryView, ids: readonly string[], options: HistoricalOptions) {
-    this.compiled = compiled;
+  constructor(view: HistoryView, layout: Layout, options: HistoricalOptions) {
     this.view = view;
-    this.ids = ids;
+    this.layout = layout;
     this.options = options;
-    this.plan = derivePlan(compiled.registry, compiled.code, ids);
   }
 
   async run(format: 'csv' | 'parquet'): Promise<Omit<HistoricalSummary, 'features' | 'seconds' | 'file'>> {
-    const spine = await loadSpine(this.view, this.options.spine);
+    const { layout, options } = this;
+    const spine = await openRows(this.view, options.spine, layout);
     const names = spine.columns.map(c => c.name);
-    const features = this.ids.map(id => this.compiled.registry.features[id]!);
-    const columns = labelNames(features, names, this.options.fullNames === true);
-    const entities = new Set([...this.plan.windows, ...features].map(f => f.entity));
-    const keys = keyColumns(this.compiled.registry, entities, names);
+    const columns = labelNames(layout.columns, names, options.fullNames === true);
+    layout.checkKeys(names);
+    const steps = layout.scenes.flatMap(s => s.derive.steps);
     const extra = requestColumns(
-      this.plan.steps.map(s => s.plan),
+      steps.map(s => s.plan),
       names,
     );
-    const time = await timeColumn(spine, this.options.time, new Set(Object.values(keys).flat()));
+    const time = await timeColumn(spine, options.time, new Set(layout.keySets.flat()));
     await setTimes(spine, time);
-    const labels = labelsOf(features, columns);
-    for (const f of features) if (f.type.base === 'json') this.guesses.set(f.id, new TypeGuess());
-    await this.write(spine, format, labels, this.texts(spine, keys, extra, labels));
-    return { rows: spine.rows, columns, errors: this.errors, time };
+    const labels = labelsOf(layout.columns, columns);
+    for (const c of layout.columns) if (c.feature.type.base === 'json') this.guesses.set(c, new TypeGuess());
+    await this.write(spine, format, labels, this.texts(spine, extra, labels));
+    return { rows: spine.rows, columns, errors: this.errors, uncreated: options.asOfCreated ? layout.uncreated() : [], time };
   }
 
-  private async *texts(spine: Spine, keys: Record<string, string[]>, extra: readonly string[], labels: LabelColumn[]): AsyncGenerator<(string | null)[][]> {
+  private async *texts(spine: Spine, extra: readonly string[], labels: LabelColumn[]): AsyncGenerator<(string | null)[][]> {
+    const steps = this.layout.scenes.flatMap(s => s.derive.steps);
     const requests = new RequestReader(
       extra,
-      this.plan.steps.map(s => s.code?.request ?? null).filter(s => s !== null),
+      steps.map(s => s.code?.request ?? null).filter(s => s !== null),
     );
-    const { onProgress, signal } = this.options;
+    const { onProgress, signal, asOfCreated = false } = this.options;
+    const { keySets, asks } = this.layout;
     let done = 0;
     onProgress?.({ phase: 'computing', done, total: spine.rows });
-    for await (const chunk of spine.ask(this.plan.windows, keys, extra)) {
+    for await (const chunk of spine.ask({ keySets, asks, extra, wantKeys: steps.length > 0, asOfCreated })) {
       if (signal?.aborted) throw new FabraError('INTERRUPTED', 'interrupted', { hint: 'Nothing was written.' });
-      yield this.chunk(chunk, requests);
+      yield await this.chunk(chunk, requests);
       onProgress?.({ phase: 'computing', done: (done += chunk.at.length), total: spine.rows });
     }
-    this.ids.forEach((id, i) => {
-      const guess = this.guesses.get(id);
+    this.layout.columns.forEach((c, i) => {
+      const guess = this.guesses.get(c);
       if (guess) labels[i]!.type = guess.type();
     });
     onProgress?.({ phase: 'writing', done, total: spine.rows });
   }
 
-  private chunk(chunk: SpineChunk, requests: RequestReader): (string | null)[][] {
-    const { registry } = this.compiled;
-    const { windows, steps } = this.plan;
-    const out = this.ids.map((): (string | null)[] => []);
-    const direct = steps.length > 0 ? null : this.ids.map(id => windows.findIndex(f => f.id === id));
-    chunk.at.forEach((at, r) => {
-      const cell = (i: number): Cell => (chunk.keyed[windows[i]!.entity]![r] ? chunk.cells[i]![r]! : keyless(windows[i]!));
-      if (direct) {
-        direct.forEach((i, o) => out[o]!.push(this.text(windows[i]!.id, cell(i))));
-        return;
+  private async chunk(chunk: SpineChunk, requests: RequestReader): Promise<(string | null)[][]> {
+    const { columns, scenes, asks } = this.layout;
+    const out = columns.map((): (string | null)[] => []);
+    const stored = (i: number, r: number): Cell => (chunk.keyed[asks[i]!.keys]![r] ? chunk.cells[i]![r]! : keyless(asks[i]!.feature));
+    const derived = scenes.map(s => s.derive.steps.length > 0);
+    for (let r = 0; r < chunk.at.length; r++) {
+      const known = scenes.map(() => new Map<string, Cell>());
+      for (const [s, scene] of scenes.entries()) {
+        if (!derived[s]) continue;
+        for (const [id, i] of scene.asks) known[s]!.set(id, stored(i, r));
+        await this.derive(scene, known[s]!, chunk, requests, r);
       }
-      const known = new Map<string, Cell>();
-      windows.forEach((f, i) => known.set(f.id, cell(i)));
-      runDerive(this.plan, known, requests.read(chunk.extra.map(c => c[r])), at);
-      this.ids.forEach((id, o) => out[o]!.push(this.text(id, chunk.keyed[registry.features[id]!.entity]![r] ? known.get(id)! : keyless(registry.features[id]!))));
-    });
+      columns.forEach((c, o) => {
+        const scene = scenes[c.scene]!;
+        const place = scene.asks.get(c.feature.id);
+        if (place !== undefined) out[o]!.push(this.text(c, stored(place, r)));
+        else out[o]!.push(this.text(c, chunk.keyed[scene.keys.get(c.feature.entity)!]![r] ? known[c.scene]!.get(c.feature.id)! : keyless(c.feature)));
+      });
+    }
     return out;
   }
 
-  private text(id: string, { value, status, reason }: Cell): string | null {
-    const { type } = this.compiled.registry.features[id]!;
-    if (type.base === 'json') this.guesses.get(id)!.add(value);
-    if (status === 'ERROR' && reason !== 'MISSING_KEY' && !reason?.endsWith('MISSING_KEY')) this.failed(id, reason ?? 'ERROR');
+  /** Adds the derived cells of a row. */
+  private async derive(scene: Scene, known: Map<string, Cell>, chunk: SpineChunk, requests: RequestReader, r: number): Promise<void> {
+    runDerive(scene.derive, known, requests.read(chunk.extra.map(c => c[r])), chunk.at[r]!);
+  }
+
+  private text(column: Column, { value, status, reason }: Cell): string | null {
+    const { type } = column.feature;
+    if (type.base === 'json') this.guesses.get(column)!.add(value);
+    if (status === 'ERROR' && reason !== 'MISSING_KEY' && !reason?.endsWith('MISSING_KEY')) this.failed(column.label, reason ?? 'ERROR');
     if (fits(value, type)) return textOf(value, type);
-    this.failed(id, `COMPUTE: returned a ${Array.isArray(value) ? 'list' : typeof value}, declared ${type.base}${type.list ? '[]' : ''}`);
+    this.failed(column.label, `COMPUTE: returned a ${Array.isArray(value) ? 'list' : typeof value}, declared ${type.base}${type.list ? '[]' : ''}`);
     return null;
   }
 

@@ -4,6 +4,8 @@ import { FabraError } from '../../lib/errors.ts';
 import { suggest } from '../../lib/text.ts';
 import { readInstant } from '../../lib/time.ts';
 import type { HistoryView, Spine } from '../../ports/offline-store.ts';
+import type { HistoricalOptions } from './index.ts';
+import type { Layout } from './layout.ts';
 import { formatOf, readHeader, readRows, TruncatedInput } from '../files/index.ts';
 
 const DEFAULT_TIME = 'event_timestamp';
@@ -13,14 +15,38 @@ const BATCH = 8_192;
 
 export const badSpine = (message: string, hint: string): FabraError => new FabraError('BAD_SPINE', message, { hint });
 
+/** The rows to label, from wherever they come. @throws FabraError BAD_SPINE, BAD_FLAG, FILE_NOT_FOUND. */
+export async function openRows(view: HistoryView, given: HistoricalOptions['spine'], layout: Layout): Promise<Spine> {
+  if (typeof given === 'string') return loadSpine(view, given);
+  if ('sql' in given) {
+    try {
+      return await view.spine(given);
+    } catch (e) {
+      throw badSpine(
+        `--spine-sql: ${(e as Error).message.split('\n')[0]}`,
+        'One SELECT, its files relative to here: --spine-sql "select user_id, seen_at as event_timestamp from \'labels.parquet\'"',
+      );
+    }
+  }
+  const changes = layout.changing();
+  const [first, other] = [...new Set(changes.map(f => f.entity))];
+  if (first === undefined)
+    throw new FabraError('BAD_FLAG', 'none of these features has rows of its own to list', {
+      hint: 'Ask a feature of SQL, a pushed one or one of a handler too; or give --spine.',
+    });
+  if (other !== undefined)
+    throw new FabraError('BAD_FLAG', `without a spine, the rows are those of one entity; these are of ${first} and ${other}`, {
+      hint: 'Ask for features of one of them, or give --spine.',
+    });
+  return view.spine({ changes, from: given.from, to: given.to });
+}
+
 /** Takes a CSV or Parquet file in. @throws FabraError BAD_SPINE, FILE_NOT_FOUND. */
 export async function loadSpine(view: HistoryView, file: string): Promise<Spine> {
   if (!existsSync(file)) throw new FabraError('FILE_NOT_FOUND', `no such file: ${file}`, { hint: 'Check the path of the spine.' });
   const format = await formatOf(file);
   if (format === 'ndjson') throw badSpine(`${file} is neither CSV nor Parquet`, 'Write the rows to label as CSV with a header, or as Parquet.');
-  const spine = format === 'parquet' ? await loadParquet(view, file) : await loadCsv(view, file);
-  if (spine.rows === 0) throw badSpine(`${file} has no rows`, 'A spine names a key and a time per row, under a header.');
-  return spine;
+  return format === 'parquet' ? loadParquet(view, file) : loadCsv(view, file);
 }
 
 async function loadParquet(view: HistoryView, file: string): Promise<Spine> {

@@ -1,5 +1,5 @@
 /** A small face on DuckDB: open, run, stream columns, append columns, close. The driver is loaded on first use only. */
-import type { DuckDBConnection, DuckDBDataChunk, DuckDBInstance, DuckDBType } from '@duckdb/node-api';
+import type { DuckDBConnection, DuckDBDataChunk, DuckDBInstance, DuckDBType, DuckDBValue } from '@duckdb/node-api';
 import { type DuckValue, readVector } from './read.ts';
 import { writeInt64 } from './write.ts';
 
@@ -23,6 +23,9 @@ export interface AppendColumn {
   type: AppendType;
   values: ArrayLike<string | number | bigint | boolean | null | undefined>;
 }
+
+/** A value for `$1`, `$2`, …: whole numbers go as BIGINT, others as DOUBLE. */
+export type DuckParam = string | number | bigint | boolean | null;
 
 /** The driver throws its own kinds; callers get a plain Error with DuckDB's words. */
 function plainError(e: unknown): Error {
@@ -69,6 +72,22 @@ export class Duck {
     }
   }
 
+  /** Makes a table of what one SELECT gives, its rows in order. @throws Error when the text is several statements, or one that does more than read. */
+  async select(sql: string, into: string): Promise<void> {
+    const { StatementType } = this.driver;
+    try {
+      const statements = await this.connection.extractStatements(sql);
+      if (statements.count !== 1) throw new Error(statements.count === 0 ? 'no statement' : 'more than one statement');
+      const prepared = await statements.prepare(0);
+      const type = prepared.statementType;
+      prepared.destroySync();
+      if (type !== StatementType.SELECT) throw new Error('not a SELECT');
+      await this.connection.run(`CREATE TABLE "${into.replaceAll('"', '""')}" AS ${sql}`);
+    } catch (e) {
+      throw plainError(e);
+    }
+  }
+
   /** All rows of a small result, as objects. */
   async rows(sql: string): Promise<Record<string, DuckValue>[]> {
     try {
@@ -87,19 +106,61 @@ export class Duck {
 
   /**
    * Chunks of about 2,048 rows as arrays of columns, in the order of the result. On a connection of its own, because the
-   * next statement on a connection ends its open stream; temporary tables are therefore not seen here.
+   * next statement on a connection ends its open stream; temporary tables are therefore not seen here. Ends with an error when
+   * the signal aborts.
    */
-  async *stream(sql: string): AsyncGenerator<DuckChunk> {
+  async *stream(sql: string, params: readonly DuckParam[] = [], signal?: AbortSignal): AsyncGenerator<DuckChunk> {
     const own = await this.instance.connect();
+    const interrupt = () => own.interrupt();
+    signal?.addEventListener('abort', interrupt, { once: true });
     try {
-      const result = await own.stream(sql);
+      if (signal?.aborted) throw new Error('INTERRUPT Error: Interrupted!');
+      const result = await own.stream(sql, ...this.bound(params));
       for (let chunk = await result.fetchChunk(); chunk !== null && chunk.rowCount > 0; chunk = await result.fetchChunk())
         yield { rows: chunk.rowCount, columns: columnsOf(chunk) };
     } catch (e) {
       throw plainError(e);
     } finally {
+      signal?.removeEventListener('abort', interrupt);
       own.closeSync();
     }
+  }
+
+  /** Names and types of a query's columns, `JSON` told from text; call it with LIMIT 0. */
+  async describe(sql: string, params: readonly DuckParam[] = []): Promise<{ name: string; type: string }[]> {
+    try {
+      const prepared = await this.connection.prepare(sql);
+      try {
+        const [values, types] = this.bound(params);
+        prepared.bind(values, types);
+        const result = await prepared.run();
+        const columns = result.columnTypes();
+        return result.columnNames().map((name, i) => ({ name, type: columns[i]!.alias ?? columns[i]!.toString() }));
+      } finally {
+        prepared.destroySync();
+      }
+    } catch (e) {
+      throw plainError(e);
+    }
+  }
+
+  private bound(params: readonly DuckParam[]): [DuckDBValue[], DuckDBType[]] {
+    const { VARCHAR, BOOLEAN, BIGINT, HUGEINT, DOUBLE, SQLNULL } = this.driver;
+    const typeOf = (v: DuckParam): DuckDBType =>
+      v === null
+        ? SQLNULL
+        : typeof v === 'string'
+          ? VARCHAR
+          : typeof v === 'boolean'
+            ? BOOLEAN
+            : typeof v === 'bigint'
+              ? BigInt.asIntN(64, v) === v
+                ? BIGINT
+                : HUGEINT
+              : Number.isSafeInteger(v)
+                ? BIGINT
+                : DOUBLE;
+    return [params.map(v => (Number.isSafeInteger(v) ? BigInt(v as number) : v)), params.map(typeOf)];
   }
 
   /** Appends whole columns to an existing table; `undefined` is null. All columns of the table, in its order. */

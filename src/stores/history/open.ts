@@ -21,6 +21,8 @@ export interface HistoryOptions {
   /** Folder of the files. */
   dir: string;
   clock: { now(): number };
+  /** Folder of the project: files of sources are relative to it; the working folder when unset. */
+  project?: string;
   threads?: number;
   memoryLimit?: string;
 }

@@ -1,57 +1,28 @@
 /** Rows to label as a DuckDB table: `c<i>` are their columns as they came, `rid` their order, `line` where they stood. */
-import type { Cell } from '../../engine/values.ts';
-import { approx } from '../../engine/approx.ts';
 import { toFabraError } from '../../lib/errors.ts';
-import type { LabelColumn, Spine, SpineChunk, SpineColumn, SpineSource } from '../../ports/offline-store.ts';
-import type { Registry, ValueType, WindowFeaturePlan } from '../../registry/types.ts';
+import type { LabelColumn, Spine, SpineChunk, SpineColumn, SpineQuestion, SpineSource } from '../../ports/offline-store.ts';
+import type { ValueType } from '../../registry/types.ts';
 import { ident, text } from '../../sql/columns.ts';
-import type { Duck, DuckValue } from '../duckdb/engine.ts';
-import { pointInTime } from '../duckdb/point-in-time.ts';
-
-/** What of a view a spine needs. */
-interface Host {
-  readonly db: Duck;
-  readonly compiled: { registry: Registry };
-  logs(): Record<string, string>;
-}
+import type { DuckValue } from '../duckdb/engine.ts';
+import { type AnswerHost, answer } from './answer.ts';
+import { loadChanges, loadParquet, loadSql, loadText, type TypedColumn } from './load.ts';
+import { Lockstep } from './lockstep.ts';
 
 /** Rows given to the appender at once. */
 const APPEND = 20_480;
 
-export async function openSpine(host: Host, source: SpineSource): Promise<FileSpine> {
+/** Makes the table of a source and says what its columns are. */
+function loadSpine(host: AnswerHost, table: string, source: SpineSource): Promise<TypedColumn[]> {
+  if ('parquet' in source) return loadParquet(host.db, table, source.parquet);
+  if ('sql' in source) return loadSql(host.db, table, source);
+  return 'changes' in source ? loadChanges(host, table, source) : loadText(host.db, table, source);
+}
+
+export async function openSpine(host: AnswerHost, source: SpineSource): Promise<FileSpine> {
   const table = `spine${host.db.next()}`;
-  const columns = 'parquet' in source ? await loadParquet(host.db, table, source.parquet) : await loadText(host.db, table, source);
+  const columns = await loadSpine(host, table, source);
   const [n] = await host.db.rows(`SELECT count(*) AS n FROM ${ident(table)}`);
-  return new FileSpine(host, table, columns, Number(n!.n), 'parquet' in source);
-}
-
-async function loadParquet(db: Duck, table: string, file: string): Promise<(SpineColumn & { sql: string })[]> {
-  const from = `read_parquet(${text(file)}, file_row_number = true, hive_partitioning = false)`;
-  const described = (await db.rows(`DESCRIBE SELECT * EXCLUDE (file_row_number) FROM ${from}`)).map(d => ({ name: String(d.column_name), sql: String(d.column_type) }));
-  const list = described.map((c, i) => `, ${ident(c.name)} AS c${i}`).join('');
-  await db.run(`CREATE TABLE ${ident(table)} AS SELECT file_row_number AS rid, file_row_number + 1 AS line${list} FROM ${from} ORDER BY file_row_number`);
-  return described.map(c => ({ ...c, kind: kindOf(c.sql) }));
-}
-
-function kindOf(type: string): SpineColumn['kind'] {
-  if (type === 'VARCHAR') return 'text';
-  if (/^(TIMESTAMP|DATE)/.test(type)) return 'time';
-  if (/^U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$/.test(type)) return 'integer';
-  return /^(DOUBLE|FLOAT|DECIMAL)/.test(type) ? 'number' : 'other';
-}
-
-async function loadText(db: Duck, table: string, source: Exclude<SpineSource, { parquet: string }>): Promise<(SpineColumn & { sql: string })[]> {
-  await db.run(`CREATE TABLE ${ident(table)} (rid BIGINT, line BIGINT${source.columns.map((_, i) => `, c${i} VARCHAR`).join('')})`);
-  let rid = 0;
-  for await (const { lines, cells } of source.batches) {
-    await db.append(table, [
-      { type: 'BIGINT', values: lines.map((_, i) => rid + i) },
-      { type: 'BIGINT', values: lines },
-      ...cells.map(values => ({ type: 'VARCHAR' as const, values })),
-    ]);
-    rid += lines.length;
-  }
-  return source.columns.map(name => ({ name, kind: 'text', sql: 'VARCHAR' }));
+  return new FileSpine(host, table, columns, Number(n!.n), !('columns' in source));
 }
 
 /** A time as a number: microseconds, of nanosecond columns nanoseconds. */
@@ -76,13 +47,13 @@ function keySql(column: string, c: SpineColumn): string {
 }
 
 export class FileSpine implements Spine {
-  readonly columns: readonly (SpineColumn & { sql: string })[];
+  readonly columns: readonly TypedColumn[];
   readonly rows: number;
-  private readonly host: Host;
+  private readonly host: AnswerHost;
   private readonly table: string;
   private readonly typed: boolean;
 
-  constructor(host: Host, table: string, columns: readonly (SpineColumn & { sql: string })[], rows: number, typed: boolean) {
+  constructor(host: AnswerHost, table: string, columns: readonly TypedColumn[], rows: number, typed: boolean) {
     this.host = host;
     this.table = table;
     this.columns = columns;
@@ -113,38 +84,29 @@ export class FileSpine implements Spine {
     for await (const values of inSlices(times, list => [list])) await this.host.db.append(name, [{ type: 'BIGINT', values: values[0]! as number[] }]);
   }
 
-  async *ask(features: readonly WindowFeaturePlan[], keys: Record<string, string[]>, extra: readonly string[]): AsyncGenerator<SpineChunk> {
+  async *ask(q: SpineQuestion): AsyncGenerator<SpineChunk> {
     const { db } = this.host;
-    const keyColumns: Record<string, string[]> = {};
-    const parts: string[] = [];
-    for (const [e, [entity, names]] of Object.entries(keys).entries()) {
-      keyColumns[entity] = names.map((_, i) => `k${e}_${i}`);
-      names.forEach((name, i) => parts.push(`${keySql(`c${this.index(name)}`, this.columns[this.index(name)]!)} AS k${e}_${i}`));
-    }
+    const keyColumns = q.keySets.map((names, s) => names.map((_, i) => `k${s}_${i}`));
+    const parts = q.keySets.flatMap((names, s) => names.map((name, i) => `${keySql(`c${this.index(name)}`, this.columns[this.index(name)]!)} AS k${s}_${i}`));
     const asked = `${this.table}_asked`;
     const from = `${ident(this.table)} POSITIONAL JOIN ${ident(`${this.table}_t`)}`;
     await db.run(`CREATE TABLE ${ident(asked)} AS SELECT ${['rid', 't', ...parts].join(', ')} FROM ${from}`);
-    const entities = Object.keys(keys);
-    const whole = entities.map(e => `coalesce(${keyColumns[e]!.map(k => `a.${k} <> ''`).join(' AND ')}, false)`);
-    const beside = `SELECT ${['a.t', ...whole, ...extra.map(x => `s.c${this.index(x)}`)].join(', ')} FROM ${ident(asked)} a POSITIONAL JOIN ${ident(this.table)} s`;
+    const whole = keyColumns.map(set => (set.length === 0 ? 'true' : `coalesce(${set.map(k => `a.${k} <> ''`).join(' AND ')}, false)`));
+    const keys = q.wantKeys ? keyColumns.flat().map(k => `a.${k}`) : [];
+    const beside = `SELECT ${['a.t', ...whole, ...keys, ...q.extra.map(x => `s.c${this.index(x)}`)].join(', ')} FROM ${ident(asked)} a POSITIONAL JOIN ${ident(this.table)} s`;
     const rows = new Lockstep(db.stream(beside));
     try {
-      for await (const cells of this.cells(features, asked, keyColumns)) {
-        const columns = await rows.take(cells.rows);
-        const keyed = Object.fromEntries(entities.map((e, i) => [e, columns[1 + i] as boolean[]]));
-        yield { cells: cells.cells, at: columns[0] as number[], keyed, extra: columns.slice(1 + entities.length) };
+      const question = { spine: asked, keySets: keyColumns, asks: q.asks, rows: this.rows, wantTs: false, asOfCreated: q.asOfCreated };
+      for await (const { rows: n, cells } of answer(this.host, question)) {
+        const [at, ...rest] = await rows.take(n);
+        const keyed = rest.splice(0, whole.length) as boolean[][];
+        const texts = rest.splice(0, keys.length) as (string | null)[][];
+        yield { cells, at: at as number[], keyed, keys: q.wantKeys ? keyColumns.map(set => texts.splice(0, set.length)) : [], extra: rest };
       }
     } finally {
       await rows.close();
       await db.run(`DROP TABLE IF EXISTS ${ident(asked)}`);
     }
-  }
-
-  private async *cells(features: readonly WindowFeaturePlan[], spine: string, keyColumns: Record<string, string[]>): AsyncGenerator<{ rows: number; cells: Cell[][] }> {
-    const { db, compiled } = this.host;
-    if (features.length > 0)
-      return yield* pointInTime(db, { registry: compiled.registry, features: [...features], logs: this.host.logs(), spine, keyColumns, approx, wantTs: false });
-    for (let at = 0; at < this.rows; at += 2048) yield { rows: Math.min(2048, this.rows - at), cells: [] };
   }
 
   async write(file: string, format: 'csv' | 'parquet', labels: readonly LabelColumn[], chunks: AsyncIterable<(string | null)[][]>): Promise<void> {
@@ -158,7 +120,7 @@ export class FileSpine implements Spine {
           values.map(v => ({ type: 'VARCHAR' as const, values: v as (string | null)[] })),
         );
     const types = format === 'parquet' && !this.typed ? await this.textTypes() : this.columns.map(() => null);
-    const own = this.columns.map((c, i) => `${types[i] ? `CAST(s.c${i} AS ${types[i]})` : `s.c${i}`} AS ${ident(c.name)}`);
+    const own = this.columns.map((c, i) => `${types[i] ? `CAST(s.c${i} AS ${types[i]})` : format === 'csv' ? csvSql(`s.c${i}`, c) : `s.c${i}`} AS ${ident(c.name)}`);
     const added = labels.map((l, i) => `${format === 'csv' ? `o.v${i}` : labelSql(`o.v${i}`, l.type)} AS ${ident(l.name)}`);
     const join = labels.length > 0 ? ` POSITIONAL JOIN ${ident(out)} o` : '';
     const how = format === 'csv' ? `FORMAT csv, HEADER true${file.endsWith('.gz') ? ', COMPRESSION gzip' : ''}` : 'FORMAT parquet, COMPRESSION zstd';
@@ -187,6 +149,9 @@ export class FileSpine implements Spine {
   }
 }
 
+/** Instants as ISO text in UTC; what has no zone stays as it is. */
+const csvSql = (column: string, c: TypedColumn): string => (c.sql === 'TIMESTAMP WITH TIME ZONE' ? `strftime(${column}, '%Y-%m-%dT%H:%M:%S.%gZ')` : column);
+
 const SQL_TYPE: Record<ValueType['base'], string> = { number: 'DOUBLE', int: 'BIGINT', int64: 'BIGINT', string: 'VARCHAR', boolean: 'BOOLEAN', json: 'VARCHAR' };
 
 const labelSql = (v: string, type: ValueType): string => {
@@ -209,29 +174,4 @@ async function* inSlices<T>(chunks: AsyncIterable<T>, columns: (chunk: T) => rea
     held = null;
   }
   if (held) yield held;
-}
-
-/** A second stream over the same rows, cut as the first one's chunks are. */
-class Lockstep {
-  private readonly chunks: AsyncGenerator<{ rows: number; columns: DuckValue[][] }>;
-  private held: DuckValue[][] = [];
-
-  constructor(chunks: AsyncGenerator<{ rows: number; columns: DuckValue[][] }>) {
-    this.chunks = chunks;
-  }
-
-  async take(rows: number): Promise<DuckValue[][]> {
-    while ((this.held[0]?.length ?? 0) < rows) {
-      const { value, done } = await this.chunks.next();
-      if (done) throw new Error('the spine ended early');
-      this.held = this.held.length === 0 ? value.columns : this.held.map((c, i) => c.concat(value.columns[i]!));
-    }
-    const out = this.held.map(c => c.slice(0, rows));
-    this.held = this.held.map(c => c.slice(rows));
-    return out;
-  }
-
-  async close(): Promise<void> {
-    await this.chunks.return(undefined);
-  }
 }

@@ -1,15 +1,16 @@
 /** A view of history: the manifest's files and the log's tail as DuckDB relations, taken in one snapshot. */
 import { join } from 'node:path';
 import { admit, newAdmitState } from '../../engine/admit.ts';
-import { approx } from '../../engine/approx.ts';
 import { Decoder, type RawRecord } from '../../engine/decode.ts';
+import { compileUnits, type TableUnit } from '../../engine/units.ts';
 import type { Cell } from '../../engine/values.ts';
 import type { HistoryCode, HistoryFile, HistoryRow, HistoryView, KeyEvent, SampledEvent, Spine, SpineSource } from '../../ports/offline-store.ts';
 import type { Mark, Position } from '../../ports/online-store.ts';
-import type { StreamPlan, WindowFeaturePlan } from '../../registry/types.ts';
+import type { StoredFeaturePlan, StreamPlan } from '../../registry/types.ts';
 import { ident, text } from '../../sql/columns.ts';
 import { type AppendColumn, Duck } from '../duckdb/engine.ts';
-import { pointInTime } from '../duckdb/point-in-time.ts';
+import { relateTable } from '../tables/relate.ts';
+import { answer } from './answer.ts';
 import { changedKeys, keyEvents, rangeOf, sampleEvents, sampleKeys, timesOf } from './lookups.ts';
 import { type Manifest, rulesOf } from './manifest.ts';
 import type { HistoryOptions } from './open.ts';
@@ -28,7 +29,7 @@ export async function openView(options: ViewOptions): Promise<FileHistoryView> {
   const db = await Duck.open({ threads: options.threads, memoryLimit: options.memoryLimit, tempDir: join(options.dir, '.tmp') });
   try {
     for (const plan of Object.values(options.compiled.registry.streams)) await relateSteadily(db, options, plan);
-    return new FileHistoryView(db, options.compiled);
+    return new FileHistoryView(db, options);
   } catch (e) {
     db.close();
     throw e;
@@ -113,10 +114,15 @@ async function decodeInto(
 export class FileHistoryView implements HistoryView {
   readonly db: Duck;
   readonly compiled: HistoryCode;
+  private readonly options: ViewOptions;
+  /** Relations of tables, by id. */
+  private readonly tables = new Map<string, Promise<string>>();
+  private units: Map<string, TableUnit> | null = null;
 
-  constructor(db: Duck, compiled: HistoryCode) {
+  constructor(db: Duck, options: ViewOptions) {
     this.db = db;
-    this.compiled = compiled;
+    this.compiled = options.compiled;
+    this.options = options;
   }
 
   /** Relations by stream for the point-in-time SQL. */
@@ -124,22 +130,42 @@ export class FileHistoryView implements HistoryView {
     return Object.fromEntries(Object.keys(this.compiled.registry.streams).map(s => [s, `log:${s}`]));
   }
 
-  async ask(features: readonly WindowFeaturePlan[], rows: { at: number[]; keys: Record<string, (string[] | null)[]> }, wantTs: boolean): Promise<Cell[][]> {
+  /** Makes the relation of a table's rows when it is first asked for: its SQL may be long. */
+  table(id: string): Promise<string> {
+    let made = this.tables.get(id);
+    if (!made) this.tables.set(id, (made = this.relate(id)));
+    return made;
+  }
+
+  private relate(id: string): Promise<string> {
+    const { env, dir, project = '.' } = this.options;
+    const { registry, code } = this.compiled;
+    this.units ??= compileUnits(registry).tables;
+    return relateTable(this.db, { env, dir, project, registry, code: { addresses: code.addresses } }, registry.views[id] ?? this.units.get(id)!);
+  }
+
+  async ask(features: readonly StoredFeaturePlan[], rows: { at: number[]; keys: Record<string, (string[] | null)[]> }, wantTs: boolean): Promise<Cell[][]> {
     const spine = `spine${this.db.next()}`;
-    const keyColumns: Record<string, string[]> = {};
+    const keySets: string[][] = [];
+    const places = new Map<string, number>();
+    const none = (): number => keySets.push([]) - 1;
     const columns: (AppendColumn & { name: string })[] = [
       { name: 'rid', type: 'BIGINT', values: rows.at.map((_, i) => i) },
       { name: 't', type: 'BIGINT', values: rows.at },
     ];
     Object.entries(rows.keys).forEach(([entity, keys], e) => {
-      keyColumns[entity] = this.compiled.registry.entities[entity]!.key.map((_, i) => `k${e}_${i}`);
-      keyColumns[entity].forEach((name, i) => columns.push({ name, type: 'VARCHAR', values: keys.map(k => k?.[i] ?? null) }));
+      const names = this.compiled.registry.entities[entity]!.key.map((_, i) => `k${e}_${i}`);
+      places.set(entity, keySets.push(names) - 1);
+      names.forEach((name, i) => columns.push({ name, type: 'VARCHAR', values: keys.map(k => k?.[i] ?? null) }));
     });
     await this.db.run(`CREATE TABLE ${ident(spine)} (${columns.map(c => `${ident(c.name)} ${c.type}`).join(', ')})`);
     await this.db.append(spine, columns);
     const out: Cell[][] = features.map(() => []);
-    const request = { registry: this.compiled.registry, features: [...features], logs: this.logs(), spine, keyColumns, approx, wantTs };
-    for await (const chunk of pointInTime(this.db, request)) chunk.cells.forEach((cells, f) => out[f]!.push(...cells));
+    const asks = features.map(feature => ({ feature, keys: places.get(feature.entity) ?? none() }));
+    for await (const chunk of answer(this, { spine, keySets, asks, rows: rows.at.length, wantTs, asOfCreated: false }))
+      chunk.cells.forEach((cells, f) => {
+        for (const c of cells) out[f]!.push(c);
+      });
     await this.db.run(`DROP TABLE ${ident(spine)}`);
     return out;
   }
