@@ -61,7 +61,7 @@ export async function openStores(config: ResolvedConfig, places: Places): Promis
   ]);
   const env = await openEmbedded(places.store, { readOnly: places.readOnly });
   const bus = new EmbeddedBus(env);
-  const history = openHistory({ env, bus, dir: places.offline, clock: systemClock, threads: places.threads });
+  const history = openHistory({ env, bus, dir: places.offline, project: config.dir, clock: systemClock, threads: places.threads });
   const tables = openTables({ env, dir: places.offline, project: config.dir, clock: systemClock, threads: places.threads });
   return {
     dir: config.dir,
