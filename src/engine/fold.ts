@@ -131,8 +131,11 @@ const decode = <T>(bytes: Buffer | undefined): T | undefined => (bytes === undef
 const headOf = (nodes: FoldReader): Head | undefined => decode<Head>(nodes.get(HEAD, 0));
 const snapshotOf = (nodes: FoldReader): Snapshot | undefined => decode<Snapshot>(nodes.base());
 
-/** Adds events of one key and sets `applied` on each: false for one with the same stream, time and id as another. */
-export function putFold(unit: Coded, key: string, nodes: FoldWriter, events: readonly RoutedEvent[]): void {
+/**
+ * Adds events of one key and sets `applied` on each: false for one with the same stream, time and id as another.
+ * @param every events between checkpoints; tests make it small, so that short logs have some.
+ */
+export function putFold(unit: Coded, key: string, nodes: FoldWriter, events: readonly RoutedEvent[], every = EVERY): void {
   const head = headOf(nodes);
   const fresh = insert(nodes, events, head);
   if (fresh.length === 0) return;
@@ -143,8 +146,8 @@ export function putFold(unit: Coded, key: string, nodes: FoldWriter, events: rea
     nodes.remove(HEAD, 0);
     return;
   }
-  if (inOrder) stepOn(unit, key, nodes, head, fresh.sort(compareEvents));
-  else restep(unit, key, nodes, Math.min(...fresh.map(e => e.ts)));
+  if (inOrder) stepOn({ unit, key, nodes, every }, head, fresh.sort(compareEvents));
+  else restep({ unit, key, nodes, every }, Math.min(...fresh.map(e => e.ts)));
 }
 
 /** Events that change something: new ones, and those that take the place of a copy with a higher offset. */
@@ -191,13 +194,20 @@ function insertAt(nodes: FoldWriter, ts: number, events: readonly RoutedEvent[],
   return true;
 }
 
-/** Steps from the head through later events, in order. */
-function stepOn(unit: Coded, key: string, nodes: FoldWriter, head: Head | Omit<Head, 'last'>, events: Iterable<FoldEvent & Place>): void {
+interface Stepping {
+  unit: Coded;
+  key: string;
+  nodes: FoldWriter;
+  every: number;
+}
+
+/** Steps from the head (or a state with nothing behind it) through later events, in order. */
+function stepOn({ unit, key, nodes, every }: Stepping, head: Head | Omit<Head, 'last'>, events: Iterable<FoldEvent & Place>): void {
   const run = new FoldRun(unit, key, { text: head.text, ts: head.ts });
   let { since } = head;
   let last: Place | null = 'last' in head ? head.last : null;
   for (const e of events) {
-    if (since >= EVERY && last !== null && e.ts > last.ts) {
+    if (since >= every && last !== null && e.ts > last.ts) {
       nodes.put(CHECKS, e.ts, encode(run.now()));
       since = 0;
     }
@@ -209,10 +219,11 @@ function stepOn(unit: Coded, key: string, nodes: FoldWriter, head: Head | Omit<H
 }
 
 /** Steps again through all that may have changed: events from `ts` on. */
-function restep(unit: Coded, key: string, nodes: FoldWriter, ts: number): void {
+function restep(stepping: Stepping, ts: number): void {
+  const { unit, nodes } = stepping;
   forgetAfter(nodes, ts);
   const { state, from } = stateAt(unit, nodes, ts);
-  stepOn(unit, key, nodes, { ...state, since: 0 }, [...eventsIn(nodes, from, Number.POSITIVE_INFINITY)]);
+  stepOn(stepping, { ...state, since: 0 }, [...eventsIn(nodes, from, Number.POSITIVE_INFINITY)]);
 }
 
 function forgetAfter(nodes: FoldWriter, ts: number): void {
