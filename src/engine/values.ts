@@ -17,6 +17,8 @@ export interface Cell {
   ts: number | null;
   /** Why, for DEFAULTED and ERROR: `backfilling`, `OVERFLOW`, ... */
   reason?: string;
+  /** For people: what the code or the source said. Never part of a comparison. */
+  detail?: string;
 }
 
 /** One decoded, accepted event of a stream: its place in the log, its time, id, type and column values by dotted name. */
