@@ -43,7 +43,7 @@ export type PublishOutcome = ({ ok: true } & Published) | { ok: false; error: Fa
 
 type CallOptions = ReadOptions & { signal?: AbortSignal };
 type Name<A> = A extends Service<infer N> ? N : readonly string[];
-type One<F> = readonly [F & AnyFeature];
+type One<F extends AnyFeature> = readonly [F];
 
 export interface Client {
   /**

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { findProject, namedProject } from '../config/find.ts';
 import { type ResolvedConfig, resolveConfig } from '../config/resolve.ts';
 import type { ConfigValues } from '../config/schema.ts';
-import { systemClock } from '../lib/clock.ts';
+import { type Clock, systemClock } from '../lib/clock.ts';
 import { jsonLogger, type Level, type Logger, silentLogger } from '../lib/log.ts';
 import type { Project } from '../runtime/project.ts';
 import type { Invocation } from './spec.ts';
@@ -19,6 +19,8 @@ export interface Places {
   store: string;
   offline: string;
   log?: Logger;
+  /** The system's own when unset. */
+  clock?: Clock;
   /** Nothing is written: no lock is taken, so a stopped writer holds nobody up. */
   readOnly?: boolean;
   /** Of the query engine. */
@@ -59,10 +61,11 @@ export async function openStores(config: ResolvedConfig, places: Places): Promis
     import('../stores/history/open.ts'),
     import('../stores/tables/open.ts'),
   ]);
+  const clock = places.clock ?? systemClock;
   const env = await openEmbedded(places.store, { readOnly: places.readOnly });
   const bus = new EmbeddedBus(env);
-  const history = openHistory({ env, bus, dir: places.offline, project: config.dir, clock: systemClock, threads: places.threads });
-  const tables = openTables({ env, dir: places.offline, project: config.dir, clock: systemClock, threads: places.threads });
+  const history = openHistory({ env, bus, dir: places.offline, project: config.dir, clock, threads: places.threads });
+  const tables = openTables({ env, dir: places.offline, project: config.dir, clock, threads: places.threads });
   return {
     dir: config.dir,
     config,
@@ -71,7 +74,7 @@ export async function openStores(config: ResolvedConfig, places: Places): Promis
     history,
     tables,
     catalog: new EmbeddedCatalog(env),
-    clock: systemClock,
+    clock,
     log: places.log ?? silentLogger,
     writer: () => leaseHolder(env),
     close: async () => {

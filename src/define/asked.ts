@@ -70,7 +70,7 @@ export interface Published {
 }
 
 /** A value for one key, from outside. */
-export type PushedRow<F> = KeysAsked<readonly [F & AnyFeature]> & {
+export type PushedRow<F extends AnyFeature> = KeysAsked<readonly [F]> & {
   /** Null clears it. */
   value: NonNullable<ValueOf<F>> | null;
   /** From when on it counts; now when unset. */
