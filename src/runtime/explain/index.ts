@@ -301,7 +301,7 @@ class Explainer {
     const { steps } = derivePlan(this.registry, this.compiled.code, [f.id]);
     const compute = (pick: (x: Explanation) => Cell): Cell => {
       const known = new Map(Object.entries(f.inputs).map(([name, id]) => [id, pick(inputs[name]!)]));
-      runDerive({ windows: [], others: [], steps: steps.filter(s => s.plan.id === f.id) }, known, this.wanted.request, this.wanted.at);
+      runDerive({ windows: [], others: [], steps: steps.filter(s => s.plan.id === f.id) }, known, this.wanted.request, this.wanted.at, this.wanted.row);
       return known.get(f.id)!;
     };
     return this.finish(

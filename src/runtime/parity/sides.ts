@@ -137,7 +137,7 @@ export class Sides {
     const cells = stored.length === 0 ? [] : await view.ask(stored, { at: rows.map(r => r.at), keys }, true);
     return rows.map((r, i) => {
       const known = new Map(stored.map((f, c) => [f.id, cells[c]![i]!]));
-      runDerive(this.plan, known, this.request(), r.at);
+      runDerive(this.plan, known, this.request(), r.at, r.row);
       return known;
     });
   }

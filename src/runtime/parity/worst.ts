@@ -53,7 +53,7 @@ async function explainOne(sides: Sides, view: HistoryView, m: Mismatch): Promise
     inputs[name] = { online: online.answered?.cells[0] ?? m.online, offline: offline!.get(id)! };
   }
   for (const s of sides.stored) if (!counted.has(s.id)) counted.set(s.id, offline!.get(s.id)!);
-  runDerive(sides.plan, counted, Object.assign({}, ...sides.requests.values()), m.question.at);
+  runDerive(sides.plan, counted, Object.assign({}, ...sides.requests.values()), m.question.at, m.question.row);
   const result = counted.get(m.id) ?? null;
   return { ...base, recount: result, right: judge(m, result), frame: null, events: 0, offending: [], inputs };
 }
