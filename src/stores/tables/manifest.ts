@@ -1,0 +1,79 @@
+/** Runs of views and the files with their rows: lists in the embedded store, moved in one transaction after the files are synced. */
+import type { ViewRun } from '../../ports/table-store.ts';
+import type { Embedded } from '../embedded/env.ts';
+
+/** A file with rows of a table. */
+export interface TableFile {
+  /** Relative to the offline folder. */
+  file: string;
+  /** Time of all its rows, where the view has no time column: an unchanged result is listed again under another. */
+  at: number | null;
+  /** What a run found, or what came from outside. */
+  from: 'run' | 'given';
+  rows: number;
+}
+
+/** A run with where its rows are. */
+export interface KeptRun extends ViewRun {
+  files: { file: string; at: number | null; rows: number }[];
+}
+
+const END = '\uffff';
+const number = (n: number): string => String(n).padStart(12, '0');
+const runKey = (view: string, id: number): string => `vr:${view}:${number(id)}`;
+const filePrefix = (table: string, hash: string): string => `vf:${table}:${hash}:`;
+
+export class TableManifest {
+  private readonly env: Embedded;
+
+  constructor(env: Embedded) {
+    this.env = env;
+  }
+
+  /** Newest first. */
+  runs(view: string, limit = Number.POSITIVE_INFINITY): KeptRun[] {
+    const out: KeptRun[] = [];
+    for (const { value } of this.env.meta.getRange({ start: `vr:${view}:${END}`, end: `vr:${view}:`, reverse: true })) {
+      if (out.length >= limit) break;
+      out.push(value as KeptRun);
+    }
+    return out;
+  }
+
+  files(table: string, hash: string): TableFile[] {
+    const prefix = filePrefix(table, hash);
+    return [...this.env.meta.getRange({ start: prefix, end: prefix + END })].map(e => e.value as TableFile);
+  }
+
+  /** Inside a write transaction: a run under the next number, with its files. */
+  addRun(run: Omit<KeptRun, 'id'>): KeptRun {
+    const id = (this.runs(run.view, 1)[0]?.id ?? 0) + 1;
+    const kept = { ...run, id };
+    this.env.meta.putSync(runKey(run.view, id), kept);
+    for (const f of run.files) this.addFile(run.view, run.hash, { ...f, from: 'run' });
+    return kept;
+  }
+
+  /** Inside a write transaction. */
+  addFile(table: string, hash: string, file: TableFile): void {
+    this.env.meta.putSync(`${filePrefix(table, hash)}${file.file}:${file.at ?? ''}`, file);
+  }
+
+  /** Inside a write transaction: changes a run that is there. */
+  change(view: string, id: number, change: Partial<KeptRun>): void {
+    const run = this.env.meta.get(runKey(view, id)) as KeptRun | undefined;
+    if (run) this.env.meta.putSync(runKey(view, id), { ...run, ...change });
+  }
+}
+
+/** Event time covered by runs, joined where they meet. */
+export function joined(runs: readonly Pick<ViewRun, 'from' | 'to'>[]): { from: number | null; to: number }[] {
+  const low = (r: { from: number | null }): number => r.from ?? Number.NEGATIVE_INFINITY;
+  const out: { from: number | null; to: number }[] = [];
+  for (const { from, to } of [...runs].sort((a, b) => low(a) - low(b) || a.to - b.to)) {
+    const last = out[out.length - 1];
+    if (last && low({ from }) <= last.to) last.to = Math.max(last.to, to);
+    else out.push({ from, to });
+  }
+  return out;
+}
