@@ -5,10 +5,10 @@ import path from 'node:path';
 import type { Cell } from '../../engine/values.ts';
 import { FabraError, toFabraError } from '../../lib/errors.ts';
 import type { HistoryView, LabelColumn, Spine, SpineChunk } from '../../ports/offline-store.ts';
-import { runDerive } from '../derive.ts';
+import { type Caller, cellOf, failed, isPromise, runDerives } from '../derive.ts';
 import type { Compiled, Project } from '../project.ts';
 import { fits, keyless, labelNames, labelsOf, RequestReader, requestColumns, textOf, TypeGuess } from './columns.ts';
-import { type AskedColumn, type Column, Layout, type Scene } from './layout.ts';
+import { type AskedColumn, type Column, Layout, notReplayable } from './layout.ts';
 import { openRows, setTimes, timeColumn } from './spine.ts';
 
 export interface HistoricalOptions {
@@ -71,6 +71,27 @@ function outFormat({ out, overwrite, spine }: HistoricalOptions): 'csv' | 'parqu
   return format;
 }
 
+const NEVER = new AbortController().signal;
+/** Rows whose derived code runs side by side. */
+const AT_ONCE = 256;
+
+/** Over history, code is called for every row: no budget and nothing used again, so that each run gives the same. */
+const replay: Caller = ({ step: { plan }, code, inputs, request, keys, at, ts }) => {
+  let result: unknown;
+  try {
+    result = code.compute(inputs, { request, now: at, keys, signal: NEVER });
+  } catch (e) {
+    return failed(plan, e, ts);
+  }
+  if (!isPromise(result)) return cellOf(plan, result, ts);
+  const settled = Promise.resolve(result).then(
+    v => cellOf(plan, v, ts),
+    (e: unknown) => failed(plan, e, ts),
+  );
+  if (plan.replayable !== true) throw notReplayable(plan.id);
+  return settled;
+};
+
 class Historian {
   private readonly view: HistoryView;
   private readonly layout: Layout;
@@ -130,27 +151,38 @@ class Historian {
     const { columns, scenes, asks } = this.layout;
     const out = columns.map((): (string | null)[] => []);
     const stored = (i: number, r: number): Cell => (chunk.keyed[asks[i]!.keys]![r] ? chunk.cells[i]![r]! : keyless(asks[i]!.feature));
-    const derived = scenes.map(s => s.derive.steps.length > 0);
-    for (let r = 0; r < chunk.at.length; r++) {
-      const known = scenes.map(() => new Map<string, Cell>());
-      for (const [s, scene] of scenes.entries()) {
-        if (!derived[s]) continue;
-        for (const [id, i] of scene.asks) known[s]!.set(id, stored(i, r));
-        await this.derive(scene, known[s]!, chunk, requests, r);
-      }
-      columns.forEach((c, o) => {
-        const scene = scenes[c.scene]!;
-        const place = scene.asks.get(c.feature.id);
-        if (place !== undefined) out[o]!.push(this.text(c, stored(place, r)));
-        else out[o]!.push(this.text(c, chunk.keyed[scene.keys.get(c.feature.entity)!]![r] ? known[c.scene]!.get(c.feature.id)! : keyless(c.feature)));
-      });
+    for (let from = 0; from < chunk.at.length; from += AT_ONCE) {
+      const to = Math.min(from + AT_ONCE, chunk.at.length);
+      const known = await this.derived(chunk, from, to, stored, requests);
+      for (let r = from; r < to; r++)
+        columns.forEach((c, o) => {
+          const scene = scenes[c.scene]!;
+          const place = scene.asks.get(c.feature.id);
+          if (place !== undefined) out[o]!.push(this.text(c, stored(place, r)));
+          else out[o]!.push(this.text(c, chunk.keyed[scene.keys.get(c.feature.entity)!]![r] ? known[c.scene]![r - from]!.get(c.feature.id)! : keyless(c.feature)));
+        });
     }
     return out;
   }
 
-  /** Adds the derived cells of a row. */
-  private async derive(scene: Scene, known: Map<string, Cell>, chunk: SpineChunk, requests: RequestReader, r: number): Promise<void> {
-    runDerive(scene.derive, known, requests.read(chunk.extra.map(c => c[r])), chunk.at[r]!);
+  /** Per scene with derived features and per row, all cells by feature. */
+  private async derived(chunk: SpineChunk, from: number, to: number, stored: (i: number, r: number) => Cell, requests: RequestReader): Promise<Map<string, Cell>[][]> {
+    const waits: Promise<void>[] = [];
+    const out = this.layout.scenes.map(scene => {
+      const rows: Map<string, Cell>[] = [];
+      if (scene.derive.steps.length === 0) return rows;
+      for (let r = from; r < to; r++) {
+        const known = new Map<string, Cell>();
+        for (const [id, i] of scene.asks) known.set(id, stored(i, r));
+        const row = { request: requests.read(chunk.extra.map(c => c[r])), at: chunk.at[r]!, keys: this.layout.keysOf(scene, chunk.keys, r) };
+        const pending = runDerives(scene.derive, known, row, replay);
+        if (pending) waits.push(pending);
+        rows.push(known);
+      }
+      return rows;
+    });
+    if (waits.length > 0) await Promise.all(waits);
+    return out;
   }
 
   private text(column: Column, { value, status, reason }: Cell): string | null {

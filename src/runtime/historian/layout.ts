@@ -29,6 +29,11 @@ export interface Scene {
   keys: Map<string, number>;
 }
 
+export const notReplayable = (id: string): FabraError =>
+  new FabraError('NOT_REPLAYABLE', `${id} is asynchronous: history would be told what its source knows today`, {
+    hint: 'Leave it out; or, when it gives the same for the past, write derive({ …, replayable: true }).',
+  });
+
 /** A service's features as columns. */
 export const columnsOf = (service: ServicePlan): AskedColumn[] => service.features.map((id, i) => ({ id, alias: service.aliases?.[i] ?? null }));
 
@@ -81,12 +86,18 @@ export class Layout {
   }
 
   private refuseAsync(): void {
-    for (const { derive } of this.scenes)
-      for (const { plan } of derive.steps)
-        if (plan.async && plan.replayable !== true)
-          throw new FabraError('NOT_REPLAYABLE', `${plan.id} is asynchronous: history would ask today what it should have been told then`, {
-            hint: 'Leave it out; or, when it gives the same for the past, write derive({ …, replayable: true }).',
-          });
+    for (const { derive } of this.scenes) for (const { plan } of derive.steps) if (plan.async && plan.replayable !== true) throw notReplayable(plan.id);
+  }
+
+  /** Key columns of a row, by the names the entities give them. */
+  keysOf({ keys }: Scene, texts: readonly (string | null)[][][], r: number): Record<string, string> {
+    const out: Record<string, string> = {};
+    for (const [entity, set] of keys)
+      this.registry.entities[entity]!.key.forEach((column, i) => {
+        const v = texts[set]![i]![r];
+        if (v !== null && v !== undefined && v !== '') out[column] = v;
+      });
+    return out;
   }
 
   /** Features whose rows can be the rows of the training set. */
