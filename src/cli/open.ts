@@ -34,11 +34,12 @@ export async function appliedOf(project: OpenedProject): Promise<AppliedRegistry
   return applied;
 }
 
-/** Code of the definitions for what is applied: a derived feature that differs from its applied self is not run under its name. */
+/** Code of the definitions for what is applied: a derived feature or a fold that differs from its applied self is not run under its name. */
 export async function servable(project: OpenedProject, compiled: Compiled): Promise<Compiled> {
   const { registry } = await appliedOf(project);
-  const derives = [...compiled.code.derives].filter(([id]) => registry.features[id]?.fingerprint === compiled.registry.features[id]?.fingerprint);
-  return { registry, code: { ...compiled.code, derives: new Map(derives) } };
+  const same = ([id]: [string, unknown]): boolean => registry.features[id]?.fingerprint === compiled.registry.features[id]?.fingerprint;
+  const { derives, folds } = compiled.code;
+  return { registry, code: { ...compiled.code, derives: new Map([...derives].filter(same)), folds: new Map([...folds].filter(same)) } };
 }
 
 /** A definitions file named as an argument: `fabra worker shop/features.ts` means the project in `shop`. */

@@ -1,19 +1,29 @@
-/** Reading features: one planned read of all state, then derived features in dependency order. */
-import { finishCell } from '../engine/finish.ts';
-import { compileGroups, type Group, type Groups } from '../engine/group.ts';
-import { needs } from '../engine/read.ts';
+/** Reading features: one planned read of all state, live views beside it, then derived features, what can at once. */
+import { compileGroups, type Groups } from '../engine/group.ts';
+import { compileUnits, type Units } from '../engine/units.ts';
 import type { Cell } from '../engine/values.ts';
+import { systemClock } from '../lib/clock.ts';
 import { FabraError } from '../lib/errors.ts';
-import { joinKey, suggest } from '../lib/text.ts';
+import { silentLogger } from '../lib/log.ts';
+import { suggest } from '../lib/text.ts';
 import { iso } from '../lib/time.ts';
-import type { OnlineStore, Position, ReadAnswer, ReadItem } from '../ports/online-store.ts';
-import type { FeaturePlan, Registry, WindowFeaturePlan } from '../registry/types.ts';
-import { derivePlan, type DerivePlan, runDerive } from './derive.ts';
-import type { RuntimeCode } from './project.ts';
+import type { OnlineStore, Position } from '../ports/online-store.ts';
+import type { FeaturePlan, Registry } from '../registry/types.ts';
+import { type DeriveRow, runDerives } from './derive.ts';
+import type { Project, RuntimeCode } from './project.ts';
+import { type Answered, Asks, rowsOf } from './read/ask.ts';
+import type { LiveParts } from './read/live.ts';
+import { OnDemand } from './read/on-demand.ts';
+import { type FeatureRef, readPlan, type ReadPlan, scopeName } from './read/plan.ts';
+import { EXPIRED, floorOf, type RowAnswers, storedCell } from './read/stored.ts';
+import { Watch } from './read/watch.ts';
+
+export { keyFrom } from './read/ask.ts';
+export type { FeatureRef } from './read/plan.ts';
 
 export interface FeatureQuery {
-  /** Feature ids (`entity.name`). */
-  features: readonly string[];
+  /** Feature ids (`entity.name`), or with other key columns. */
+  features: readonly (string | FeatureRef)[];
   /** One per answer row: key column -> value. */
   rows: readonly Record<string, string>[];
   /** Epoch ms. */
@@ -28,45 +38,33 @@ export interface FeatureAnswer {
   position: Position;
 }
 
-/** A group's units that a row needs, whatever its keys. */
-interface PlannedItem {
-  group: Group;
-  units: number[];
-}
-interface Side {
-  item: number;
-  at: number;
-}
-interface PlannedWindow {
-  feature: WindowFeaturePlan;
-  num: Side;
-  den: Side | null;
-  seen: Side[];
-  /** All of these, for the checks every side must pass. */
-  sides: Side[];
-}
-interface Planned {
-  asked: FeaturePlan[];
-  items: PlannedItem[];
-  /** Window features to read, inputs of derived ones included. */
-  windows: PlannedWindow[];
-  derive: DerivePlan;
-}
+/** Without `tables`, live views give their defaults; without a clock or a log, the machine's and none. */
+type Stores = Pick<Project, 'online'> & Partial<Pick<Project, 'tables' | 'clock' | 'log'>>;
 
-const EXPIRED = 'AS_OF_EXPIRED';
+const NO_VIEWS: Answered['views'] = [];
 
 export class FeatureReader {
   readonly registry: Registry;
   readonly groups: Groups;
+  /** What became of on-demand values. */
+  readonly watch: Watch;
   private readonly online: OnlineStore;
   private readonly code: RuntimeCode;
-  private readonly plans = new Map<string, Planned>();
+  private readonly units: Units;
+  private readonly onDemand: OnDemand;
+  private readonly live: LiveParts;
+  private readonly plans = new Map<string, ReadPlan>();
 
-  constructor(project: { online: OnlineStore }, registry: Registry, code: RuntimeCode) {
+  constructor(project: Stores, registry: Registry, code: RuntimeCode) {
+    const { clock = systemClock, log = silentLogger, tables } = project;
     this.online = project.online;
     this.registry = registry;
     this.code = code;
     this.groups = compileGroups(registry);
+    this.units = compileUnits(registry, code);
+    this.watch = new Watch(clock, log);
+    this.onDemand = new OnDemand({ clock, watch: this.watch });
+    this.live = { tables, registry, code, clock, watch: this.watch };
   }
 
   /**
@@ -75,106 +73,77 @@ export class FeatureReader {
    */
   async read(query: FeatureQuery): Promise<FeatureAnswer> {
     const plan = this.plan(query.features);
-    const items: ReadItem[] = [];
-    const places = this.place(plan, query, items);
-    const { answers, position } = await this.online.read(items);
-    const width = plan.items.length;
-    const cells = query.rows.map((_, r) => {
-      const known = new Map<string, Cell>();
-      const mine = plan.items.map((_p, i) => answers[places[r * width + i]!] ?? null);
-      for (const w of plan.windows) known.set(w.feature.id, this.windowCell(w, mine, query.at));
-      this.refuseExpired(plan, mine, known, query.at);
-      if (plan.derive.steps.length > 0) runDerive(plan.derive, known, Array.isArray(query.request) ? query.request[r] : query.request, query.at);
-      return plan.asked.map(f => known.get(f.id)!);
+    const { rows, at } = query;
+    const asks = new Asks(this.registry);
+    const scopes = plan.scopes.map(scope => {
+      const seen = rowsOf(scope, rows);
+      return { scope, rows: seen, answers: asks.add(scope, seen, at) };
     });
-    return { cells, position };
+    const live = asks.live.empty ? null : asks.live.run(this.live, at);
+    const stored = asks.folds.length + asks.tables.length === 0 ? await this.online.read(asks.items) : await this.online.read(asks.items, asks);
+    const answered: Answered = { items: stored.answers, folds: stored.folds, tables: stored.tables, views: live === null ? NO_VIEWS : await live };
+    const known = rows.map((_, r) => {
+      const mine = scopes.map(s => s.answers(answered, r));
+      const cells = scopes.map(({ scope }, i) => new Map(scope.stored.map(s => [s.feature.id, storedCell(s, mine[i]!, at)])));
+      refuseExpired(plan, mine, cells, at);
+      return cells;
+    });
+    const waiting: Promise<void>[] = [];
+    scopes.forEach(({ scope, rows: seen }, i) => {
+      if (scope.derive.steps.length === 0) return;
+      known.forEach((cells, r) => {
+        const row: DeriveRow = { request: Array.isArray(query.request) ? query.request[r] : query.request, at, keys: seen[r]! };
+        const pending = runDerives(scope.derive, cells[i]!, row, this.onDemand.call);
+        if (pending) waiting.push(pending);
+      });
+    });
+    if (waiting.length > 0) await Promise.all(waiting);
+    return { cells: known.map(cells => plan.asked.map(a => cells[a.scope]!.get(a.feature.id)!)), position: stored.position };
   }
 
-  private plan(ids: readonly string[]): Planned {
-    const key = ids.join('\u0000');
+  /** Forgets on-demand values computed for a key; returns how many. */
+  dropCached(entity: string, key: string): number {
+    return this.onDemand.drop(entity, key);
+  }
+
+  private plan(features: FeatureQuery['features']): ReadPlan {
+    const key = nameOf(features);
     let plan = this.plans.get(key);
     if (plan) return plan;
-    const asked = ids.map(id => featureOf(this.registry, id));
-    const derive = derivePlan(this.registry, this.code, ids);
-    const items: PlannedItem[] = [];
-    const add = ({ group, unit }: { group: string; unit: number }): Side => {
-      let item = items.findIndex(i => i.group.id === group);
-      if (item < 0) item = items.push({ group: this.groups.groups.get(group)!, units: [] }) - 1;
-      const { units } = items[item]!;
-      const at = units.indexOf(unit);
-      return { item, at: at >= 0 ? at : units.push(unit) - 1 };
-    };
-    const windows = derive.windows.map((feature): PlannedWindow => {
-      const u = this.groups.features.get(feature.id)!;
-      const [num, den, seen] = [add(u.num), u.den && add(u.den), u.seen.map(add)];
-      return { feature, num, den, seen, sides: [num, ...(den ? [den] : []), ...seen] };
-    });
-    plan = { asked, items, windows, derive };
+    const { registry, code, groups, units } = this;
+    plan = readPlan(
+      { registry, code, groups, units },
+      features.map(f => (typeof f === 'string' ? { feature: featureOf(registry, f), keys: undefined } : { feature: featureOf(registry, f.id), keys: f.keys })),
+    );
     if (this.plans.size > 1_000) this.plans.clear();
     this.plans.set(key, plan);
     return plan;
   }
+}
 
-  /** Where each row's items are among those to read, -1 without a key. Rows that share a key share the read. */
-  private place(plan: Planned, query: FeatureQuery, items: ReadItem[]): Int32Array {
-    const { at, rows } = query;
-    const width = plan.items.length;
-    const places = new Int32Array(rows.length * width);
-    const shared = rows.length > 1 ? new Map<string, number>() : null;
-    rows.forEach((row, r) => {
-      plan.items.forEach(({ group, units }, i) => {
-        const key = keyFrom(this.registry, group.entity, row);
-        const id = shared && key !== null ? `${i}/${key}` : null;
-        let place = key === null ? -1 : id === null ? undefined : shared!.get(id);
-        if (place === undefined) {
-          place = items.push({ group, key: key!, at, units }) - 1;
-          if (id !== null) shared!.set(id, place);
-        }
-        places[r * width + i] = place;
-      });
-    });
-    return places;
-  }
+function nameOf(features: FeatureQuery['features']): string {
+  let out = '';
+  for (const f of features) out += typeof f === 'string' ? `${f}\u0000` : `${f.id}\u0001${scopeName(f.keys)}\u0000`;
+  return out;
+}
 
-  /** One feature behind the retention is its own cell's error; a row with nothing else is the caller's. */
-  private refuseExpired(plan: Planned, mine: readonly (ReadAnswer | null)[], known: ReadonlyMap<string, Cell>, at: number): void {
-    const first = plan.windows[0];
-    if (!first || !plan.windows.every(w => known.get(w.feature.id)!.reason === EXPIRED)) return;
-    const floor = Math.max(...first.sides.map(s => mine[s.item]!.floor ?? Number.NEGATIVE_INFINITY));
-    throw new FabraError('AS_OF_EXPIRED', `${first.feature.id} as of ${iso(at)} needs events before ${iso(floor)}, which are no longer kept online`, {
-      hint: 'Ask a later instant, or compute it from history: fabra historical.',
-    });
-  }
-
-  private windowCell(w: PlannedWindow, mine: readonly (ReadAnswer | null)[], at: number): Cell {
-    const f = w.feature;
-    let floor = Number.NEGATIVE_INFINITY;
-    for (const { item } of w.sides) {
-      const answer = mine[item];
-      if (!answer) return { value: f.default ?? null, status: 'ERROR', ts: null, reason: 'MISSING_KEY' };
-      if (answer.states === null) return { value: f.default ?? null, status: 'DEFAULTED', ts: null, reason: 'backfilling' };
-      if (answer.floor !== null && answer.floor > floor) floor = answer.floor;
+/** One feature behind the retention is its own cell's error; a row with nothing else is the caller's. */
+function refuseExpired(plan: ReadPlan, mine: readonly RowAnswers[], known: readonly Map<string, Cell>[], at: number): void {
+  let first = -1;
+  for (let i = 0; i < plan.scopes.length; i++)
+    for (const s of plan.scopes[i]!.stored) {
+      if (known[i]!.get(s.feature.id)!.reason !== EXPIRED) return;
+      if (first < 0) first = i;
     }
-    if (needs(f.frame, at) < floor) return { value: null, status: 'ERROR', ts: null, reason: EXPIRED };
-    const state = (s: Side) => mine[s.item]!.states![s.at]!;
-    return finishCell(
-      f,
-      state(w.num),
-      w.den && state(w.den),
-      w.seen.some(s => state(s).ts !== null),
-      at,
-    );
-  }
+  if (first < 0) return;
+  const [s] = plan.scopes[first]!.stored;
+  throw new FabraError('AS_OF_EXPIRED', `${s!.feature.id} as of ${iso(at)} needs what was there before ${iso(floorOf(s!, mine[first]!))}, which is no longer kept online`, {
+    hint: 'Ask a later instant, or compute it from history: fabra historical.',
+  });
 }
 
 export function featureOf(registry: Registry, id: string): FeaturePlan {
   const f = registry.features[id];
   if (f) return f;
   throw new FabraError('UNKNOWN_FEATURE', `there is no feature ${JSON.stringify(id)}`, { hint: suggest(id, Object.keys(registry.features)) });
-}
-
-/** Storage key of an entity from a row of key columns; null when a part is missing or empty. */
-export function keyFrom(registry: Registry, entity: string, row: Record<string, string>): string | null {
-  const parts = registry.entities[entity]!.key.map(c => row[c]);
-  return parts.some(p => p === undefined || p === null || p === '') ? null : joinKey(parts as string[]);
 }
