@@ -48,7 +48,7 @@ export class Views {
     const { source, sql, materialize, every, incremental, timeout } = spec;
     const key =
       sql === null
-        ? `pushed:${f.name}`
+        ? `pushed:${f.entity.name}.${f.name}`
         : canonicalJson({ entity: f.entity.name, source: source?.name, sql: sql.text, params: sql.params.map(paramOf), materialize, every, incremental, timeout });
     this.#drafts.set(key, [...(this.#drafts.get(key) ?? []), { feature: f, spec, type }]);
     return type;

@@ -51,7 +51,10 @@ describe('what a handler does', () => {
       'given',
       `export const seen = feature(session, 'seen', on([click, buy], { type: z.string(), handle: ({ event, key, current, attempt, signal }) =>
         JSON.stringify({ event, key, current: current?.length ?? null, attempt, signal: signal.aborted }) }));`,
-      [{ id: 'a', session_id: 's,1', n: 1.5, product_id: null }, { id: 'b', type: 'buy', session_id: 's,1' }],
+      [
+        { id: 'a', session_id: 's,1', n: 1.5, product_id: null },
+        { id: 'b', type: 'buy', session_id: 's,1' },
+      ],
     );
     const first = JSON.parse((await valueAt(run, 'session.seen', ['u1', 's,1'], DAY + 500)) as string);
     expect(first).toEqual({
@@ -116,8 +119,8 @@ describe('what a handler does', () => {
   it('reads other features and writes pushed ones, and sees what the turn before it wrote', async () => {
     const run = await ran(
       'get-set',
-      `export const score = feature(product, 'score', pushed({ type: z.number() }));
-       export const kept = feature(user, 'kept', pushed({ type: z.object({ n: z.number() }) }));
+      `export const score = feature(product, 'score', pushed(z.number()));
+       export const kept = feature(user, 'kept', pushed(z.object({ n: z.number() })));
        export const clicks = feature(user, 'clicks_30d', count(click).over('30d'));
        export const n = feature(user, 'n', on(click, { type: z.string(), handle: async ({ event, get, set }) => {
          const before = await get(score);
@@ -206,7 +209,7 @@ describe('failures', () => {
     const none = 'retries: { max: 0 }';
     const run = await ran(
       'misfit',
-      `export const pushedN = feature(user, 'pushed_n', pushed({ type: z.number() }));
+      `export const pushedN = feature(user, 'pushed_n', pushed(z.number()));
        const handler = (name, handle) => feature(user, name, on(click, { type: z.number(), ${none}, handle }));
        export const a = handler('a', () => 'text');
        export const b = handler('b', ({ set }) => { set(pushedN, 'text'); return 1; });
@@ -234,7 +237,7 @@ describe('failures', () => {
   it('an attempt has its time; what goes on afterwards changes nothing', async () => {
     const run = await newHandlers(
       'timeout',
-      `export const score = feature(user, 'score', pushed({ type: z.number() }));
+      `export const score = feature(user, 'score', pushed(z.number()));
        export const slow = feature(user, 'slow', on(click, { type: z.number(), timeout: '30ms', ${FAST}, handle: async ({ attempt, set, signal }) => {
          if (attempt === 2) return 2;
          await new Promise(r => signal.addEventListener('abort', r));
@@ -300,9 +303,19 @@ describe('beside the worker', () => {
     const first = `export const n = feature(user, 'n', on(click, { type: z.number(), handle: ({ current }) => (current ?? 0) + 1 }));`;
     const run = await newHandlers('added', first, eventsOf(times(5, () => ({}))));
     await work(run);
-    const wider = await define(run.dir, `${first}export const m = feature(user, 'm', on(click, { type: z.string(), handle: ({ event, current }) => (current ?? '') + event.event_id + ' ' }));`);
+    const wider = await define(
+      run.dir,
+      `${first}export const m = feature(user, 'm', on(click, { type: z.string(), handle: ({ event, current }) => (current ?? '') + event.event_id + ' ' }));`,
+    );
     await applyRegistry(run.project, wider, { newVersion: false, consent: false });
-    await appendAll(run.project, STREAM, eventsOf([{ id: 'a', at: 10_000 }, { id: 'b', at: 11_000 }]));
+    await appendAll(
+      run.project,
+      STREAM,
+      eventsOf([
+        { id: 'a', at: 10_000 },
+        { id: 'b', at: 11_000 },
+      ]),
+    );
     // The older process goes on with what it knows.
     const { runWorker } = await import('../../src/runtime/worker.ts');
     await expect(runWorker(run.project, run.compiled, { untilIdle: true, signal: new AbortController().signal })).rejects.toMatchObject({ code: 'NOT_APPLIED' });
@@ -338,7 +351,7 @@ describe('beside the worker', () => {
   it('says of every handled event what it did, in the log', async () => {
     const run = await newHandlers(
       'logs',
-      `export const score = feature(user, 'score', pushed({ type: z.number() }));
+      `export const score = feature(user, 'score', pushed(z.number()));
        export const n = feature(user, 'n', on(click, { type: z.number(), ${FAST}, handle: ({ event, set, attempt }) => { if (event.payload.n) { if (attempt === 1) throw new Error('once'); set(score, 1); } return event.payload.n ?? undefined; } }));`,
       eventsOf([{ n: 1 }, { user_id: 'u2' }]),
     );
@@ -347,7 +360,16 @@ describe('beside the worker', () => {
     await work(run);
     const handled = lines.filter(l => l.event === 'handled').sort((a, b) => (String(a.event_id) < String(b.event_id) ? -1 : 1));
     expect(handled).toEqual([
-      { level: 'debug', event: 'handled', feature: 'user.n', event_type: 'click', entity_id: 'u1', event_id: 'e0', duration_ms: expect.any(Number), features_updated: ['user.n', 'user.score'] },
+      {
+        level: 'debug',
+        event: 'handled',
+        feature: 'user.n',
+        event_type: 'click',
+        entity_id: 'u1',
+        event_id: 'e0',
+        duration_ms: expect.any(Number),
+        features_updated: ['user.n', 'user.score'],
+      },
       { level: 'debug', event: 'handled', feature: 'user.n', event_type: 'click', entity_id: 'u2', event_id: 'e1', duration_ms: expect.any(Number), features_updated: [] },
     ]);
     expect(lines.filter(l => l.event === 'handler_failed')).toMatchObject([{ level: 'warn', event_id: 'e0', attempts: 1, error: 'once' }]);
