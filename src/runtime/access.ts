@@ -36,10 +36,13 @@ export interface AccessOptions {
   strict?: boolean;
 }
 
+/** A cell, and by how much it is too old: milliseconds. */
+export type AccessCell = Cell & { stale?: { age: number; maxAge: number } };
+
 export interface AccessAnswer {
   names: string[];
   /** By row, then by name. */
-  cells: Cell[][];
+  cells: AccessCell[][];
 }
 
 /** An event as code publishes it. */
@@ -81,9 +84,20 @@ export class FeatureAccess {
     return { names, cells: await this.cells(selection, keys, at, requests, options) };
   }
 
-  private async cells(selection: Selection, rows: Row[], at: number, request: unknown, _options: AccessOptions): Promise<Cell[][]> {
-    const { cells } = await this.reader.read({ features: selection.columns.map(c => c.id), rows, at, request });
-    return cells;
+  private async cells({ columns }: Selection, rows: Row[], at: number, request: unknown, options: AccessOptions): Promise<AccessCell[][]> {
+    const { registry } = this.compiled;
+    const asked = options.maxAge === undefined ? null : parseDuration(options.maxAge, 'maxAge');
+    const features = columns.map(({ id, keys }) => (Object.keys(keys).length === 0 ? id : { id, keys }));
+    const { cells } = await this.reader.read({ features, rows, at, request });
+    const out = cells.map(row =>
+      row.map((cell, i): AccessCell => {
+        const maxAge = asked ?? registry.features[columns[i]!.id]!.maxAge;
+        if (maxAge === undefined || cell.ts === null || at - cell.ts <= maxAge) return cell;
+        return { ...cell, stale: { age: at - cell.ts, maxAge } };
+      }),
+    );
+    if (options.strict) refuseStale(out, columns);
+    return out;
   }
 
   /** Durable when resolved; one result per event. */
@@ -241,5 +255,11 @@ function requestsOf(request: unknown, selection: Selection, rows: number): unkno
   return request ?? undefined;
 }
 
-/** Milliseconds of an option. */
-export const ageOf = (text: DurationText | undefined): number | undefined => (text === undefined ? undefined : parseDuration(text, 'maxAge'));
+function refuseStale(rows: readonly AccessCell[][], columns: readonly Column[]): void {
+  const old = columns.filter((_, i) => rows.some(row => row[i]!.stale));
+  if (old.length > 0)
+    throw new FabraError('STALE_FEATURES', `older than they may be: ${old.map(c => c.id).join(', ')}`, {
+      hint: 'Is the worker running? See: fabra freshness. Without strict the values are given.',
+      retry: true,
+    });
+}
