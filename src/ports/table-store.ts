@@ -38,6 +38,10 @@ export interface ViewRun {
   /** Rows that the SQL gave, and those of them that are new. */
   read: number;
   rows: number;
+  /** Rows that the SQL gave without a whole key: left out. */
+  skipped: number;
+  /** Rows put online so far, of `rows + gone`. */
+  put: number;
   /** Keys that are gone from the source. */
   gone: number;
   error: string | null;
@@ -58,6 +62,8 @@ export interface TableStore {
   run(view: ViewPlan, code: ViewCode, options: RunOptions, job: JobLease, signal: AbortSignal): Promise<ViewRun>;
   /** Rows of a recorded run from the `after`-th on, in an order that never changes. */
   rowsOf(run: ViewRun, view: ViewPlan, code: ViewCode, after: number): AsyncIterable<{ key: string; row: TableRow }[]>;
+  /** So many rows of a recorded run are online: where to go on after a kill. */
+  advance(run: ViewRun, put: number, job: JobLease): Promise<void>;
   /** A recorded run is online now. */
   finished(run: ViewRun, job: JobLease): Promise<void>;
   /** Keeps a failed run with its error. */

@@ -126,21 +126,21 @@ export class Duck {
     }
   }
 
-  /** Names and types of a query's columns, `JSON` told from text; call it with LIMIT 0. */
-  async describe(sql: string, params: readonly DuckParam[] = []): Promise<{ name: string; type: string }[]> {
+  /** Names and types of a query's columns, `JSON` told from text; call it with LIMIT 0. Ends with an error when the signal aborts. */
+  async describe(sql: string, params: readonly DuckParam[] = [], signal?: AbortSignal): Promise<{ name: string; type: string }[]> {
+    const own = await this.instance.connect();
+    const interrupt = () => own.interrupt();
+    signal?.addEventListener('abort', interrupt, { once: true });
     try {
-      const prepared = await this.connection.prepare(sql);
-      try {
-        const [values, types] = this.bound(params);
-        prepared.bind(values, types);
-        const result = await prepared.run();
-        const columns = result.columnTypes();
-        return result.columnNames().map((name, i) => ({ name, type: columns[i]!.alias ?? columns[i]!.toString() }));
-      } finally {
-        prepared.destroySync();
-      }
+      if (signal?.aborted) throw new Error('INTERRUPT Error: Interrupted!');
+      const result = await own.run(sql, ...this.bound(params));
+      const types = result.columnTypes();
+      return result.columnNames().map((name, i) => ({ name, type: types[i]!.alias ?? types[i]!.toString() }));
     } catch (e) {
       throw plainError(e);
+    } finally {
+      signal?.removeEventListener('abort', interrupt);
+      own.closeSync();
     }
   }
 

@@ -34,6 +34,9 @@ const BIG_ENOUGH = 500_000;
 /** Offsets a scan takes at once: bounds its memory. */
 const SCAN_SLICE = 100_000;
 
+/** Rows of tables have a list of their own. */
+const TABLES = 'tables/view=';
+
 export const openHistory = (options: HistoryOptions): OfflineStore => new FileHistory(options);
 
 interface Stage {
@@ -222,6 +225,6 @@ class FileHistory implements OfflineStore {
     if (this.swept) return;
     this.swept = true;
     const known = new Set([...(await this.files()).map(f => f.file), ...this.manifest.buried()]);
-    for (const f of await filesOnDisk(this.options.dir)) if (!known.has(f) && !f.startsWith('.tmp')) await rm(join(this.options.dir, f), { force: true });
+    for (const f of await filesOnDisk(this.options.dir)) if (!known.has(f) && !f.startsWith('.tmp') && !f.startsWith(TABLES)) await rm(join(this.options.dir, f), { force: true });
   }
 }

@@ -8,6 +8,8 @@ import type { DuckValue } from '../duckdb/engine.ts';
 export interface ResultColumn {
   name: string;
   type: string;
+  /** Its name in the result, where the source's mapping gave it another. */
+  original?: string;
 }
 
 /** What cannot be read as what it should be. */

@@ -59,6 +59,12 @@ export class TableManifest {
     this.env.meta.putSync(`${filePrefix(table, hash)}${file.file}:${file.at ?? ''}`, file);
   }
 
+  /** Inside a write transaction: the file is deleted by the history's compaction once nobody can be reading it. */
+  removeFile(table: string, hash: string, file: TableFile, deleteAt: number): void {
+    this.env.meta.removeSync(`${filePrefix(table, hash)}${file.file}:${file.at ?? ''}`);
+    this.env.meta.putSync(`hg:${file.file}`, deleteAt);
+  }
+
   /** Inside a write transaction: changes a run that is there. */
   change(view: string, id: number, change: Partial<KeptRun>): void {
     const run = this.env.meta.get(runKey(view, id)) as KeptRun | undefined;

@@ -91,8 +91,6 @@ export class PostgresRows implements RowSource {
   private readonly pools: Pools;
   private readonly own: boolean;
   private readonly tables: string[] = [];
-  /** Name used here -> name in the result. */
-  private readonly original = new Map<string, string>();
 
   constructor(options: SourceOptions & { pools?: Pools }, address: string) {
     this.options = options;
@@ -105,15 +103,7 @@ export class PostgresRows implements RowSource {
   async describe(): Promise<ResultColumn[]> {
     const { view } = this.options;
     const fields = await this.session(async client => (await client.query(`select * from (${innerSql(view)}) q limit 0`, values(paramsOf(view)))).fields);
-    return fields.map(f => {
-      const name = this.plan.fieldMapping[f.name] ?? f.name;
-      this.original.set(name, f.name);
-      return { name, type: typeOf(f) };
-    });
-  }
-
-  private column(c: ResultColumn): ResultColumn {
-    return { name: this.original.get(c.name) ?? c.name, type: c.type };
+    return fields.map(f => ({ name: this.plan.fieldMapping[f.name] ?? f.name, type: typeOf(f), original: f.name }));
   }
 
   async relation(used: readonly ResultColumn[], filter: KeyFilter | null): Promise<Relation> {
@@ -123,7 +113,7 @@ export class PostgresRows implements RowSource {
     await db.run(`CREATE TABLE ${ident(table)} (${columns.map(c => `${ident(c.name)} VARCHAR`).join(', ')})`);
     this.tables.push(table);
     const params = paramsOf(view);
-    const list = used.length === 0 ? "'1' as one" : used.map(c => textOf(this.column(c), c.name)).join(', ');
+    const list = used.length === 0 ? "'1' as one" : used.map(c => textOf(c)).join(', ');
     const where = filter && this.condition(filter, params);
     const sql = `select ${list} from (${innerSql(view)}) q${where === null ? '' : ` where ${where}`}`;
     await this.session(async client => {
@@ -143,13 +133,13 @@ export class PostgresRows implements RowSource {
   }
 
   private condition(filter: KeyFilter, params: DuckParam[]): string | null {
-    const given = { columns: filter.columns.map(c => this.column(c)), keys: filter.keys.filter(k => !k.some(part => part.includes('\0'))) };
+    const given = { columns: filter.columns.map(c => ({ name: nameOf(c), type: c.type })), keys: filter.keys.filter(k => !k.some(part => part.includes('\0'))) };
     return keyCondition(given, params, (n, type) => `$${n}::${isInteger(type) ? 'int8' : 'text'}`);
   }
 
   async empty(column: ResultColumn): Promise<boolean> {
     const { view } = this.options;
-    const sql = `select 1 from (${innerSql(view)}) q where q.${ident(this.column(column).name)} is not null limit 1`;
+    const sql = `select 1 from (${innerSql(view)}) q where q.${ident(nameOf(column))} is not null limit 1`;
     return this.session(async client => (await client.query(sql, values(paramsOf(view)))).rows.length === 0);
   }
 
@@ -241,8 +231,11 @@ export class PostgresRows implements RowSource {
 /** bigints go as text: Postgres reads the type from where they stand. */
 const values = (params: readonly DuckParam[]): (string | number | boolean | null)[] => params.map(p => (typeof p === 'bigint' ? String(p) : p));
 
-const textOf = (c: ResultColumn, name: string): string =>
-  c.type.endsWith('[]') ? `to_json(q.${ident(c.name)}::text[])::text as ${ident(name)}` : `q.${ident(c.name)}::text as ${ident(name)}`;
+const nameOf = (c: ResultColumn): string => c.original ?? c.name;
+const textOf = (c: ResultColumn): string => {
+  const column = `q.${ident(nameOf(c))}`;
+  return `${c.type.endsWith('[]') ? `to_json(${column}::text[])` : column}::text as ${ident(c.name)}`;
+};
 
 function fromText(c: ResultColumn): string {
   const inner = c.type.endsWith('[]') ? c.type.slice(0, -2) : null;

@@ -93,7 +93,7 @@ export class FileRows implements RowSource {
 
   async describe(): Promise<ResultColumn[]> {
     try {
-      return await this.options.db.describe(`SELECT * FROM (${this.inner}) q LIMIT 0`, paramsOf(this.options.view));
+      return await this.options.db.describe(`SELECT * FROM (${this.inner}) q LIMIT 0`, paramsOf(this.options.view), this.options.signal);
     } catch (e) {
       throw this.error(e);
     }

@@ -40,9 +40,9 @@ export async function* readRows(
   source: RowSource,
   view: ViewPlan,
   code: ViewCode,
-  options: { db: Duck; signal?: AbortSignal; counted: Staged; keys?: readonly (readonly string[])[] },
+  options: { db: Duck; signal?: AbortSignal; counted: Staged; keys?: readonly (readonly string[])[]; columns?: ViewColumns },
 ): AsyncGenerator<SourceRow[]> {
-  const columns = await describeView(source, view, code);
+  const columns = options.columns ?? (await describeView(source, view, code));
   const filter: KeyFilter | null = options.keys ? { columns: columns.keys.map(k => k.column), keys: options.keys } : null;
   const relation = await source.relation(columns.used, filter);
   const taken = [...columns.keys.map(k => k.taken), ...[columns.time, columns.created].filter(t => t !== null), ...columns.values];
