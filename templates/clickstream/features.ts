@@ -24,12 +24,12 @@ const EUR = { EUR: 1, USD: 0.97, GBP: 1.19, CHF: 1.06, SEK: 0.087, PLN: 0.235, C
 
 const impression = clicks.event('product_impression', z.object(base));
 const click = clicks.event('product_click', z.object(base));
-const view = clicks.event('page_view', z.object(base));
+export const view = clicks.event('page_view', z.object(base));
 const cart = clicks.event('add_to_cart', z.object(base));
 // A purchase must say what was bought and for how much. Its transform runs once, when the event comes in; `.pipe` states
 // the columns it yields, and rounds the revenue to cents.
 const sold = { ...base, product_id: z.string(), price: decimal(2).nonnegative() };
-const purchase = clicks.event(
+export const purchase = clicks.event(
   'purchase',
   z
     .object(sold)
