@@ -53,7 +53,10 @@ export class Duck {
     try {
       const driver = await import('@duckdb/node-api');
       const instance = await driver.DuckDBInstance.create(':memory:', config);
-      return new Duck(driver, instance, await instance.connect());
+      const connection = await instance.connect();
+      // What has no zone is UTC, whatever the machine's own is.
+      await connection.run("SET GLOBAL TimeZone = 'UTC'");
+      return new Duck(driver, instance, connection);
     } catch (e) {
       throw plainError(e);
     }

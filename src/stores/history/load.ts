@@ -60,11 +60,11 @@ export async function loadChanges(host: AnswerHost, table: string, { changes, fr
     // A handler's row counts behind its event, not at it.
     const after = host.compiled.registry.features[id]?.kind === 'on' ? 1 : 0;
     const range = `NOT gone AND eff >= ${Math.trunc(from)} AND eff <= ${Math.trunc(to)}`;
-    sources.push(`SELECT ${[...parts, `eff + ${after} AS at`].join(', ')} FROM ${ident(await host.table(id))} WHERE ${range}`);
+    sources.push(`SELECT ${[...parts, `eff + ${after} AS since`].join(', ')} FROM ${ident(await host.table(id))} WHERE ${range}`);
   }
   const rows = `SELECT DISTINCT * FROM (${sources.join(' UNION ALL ')})`;
-  const columns = [...parts, 'make_timestamptz(at * 1000)'].map((c, i) => `${c} AS c${i}`).join(', ');
-  const order = ['at', ...parts].join(', ');
+  const columns = [...parts, 'make_timestamptz(since * 1000)'].map((c, i) => `${c} AS c${i}`).join(', ');
+  const order = ['since', ...parts].join(', ');
   await host.db.run(
     `CREATE TABLE ${ident(table)} AS SELECT row_number() OVER (ORDER BY ${order}) - 1 AS rid, row_number() OVER (ORDER BY ${order}) AS line, ${columns} FROM (${rows}) ORDER BY rid`,
   );
