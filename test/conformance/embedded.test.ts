@@ -10,7 +10,10 @@ import { openHistory } from '../../src/stores/history/open.ts';
 import { endChildren, startChild } from '../support/build-child.ts';
 import { eventBusConformance } from './event-bus.ts';
 import { offlineStoreConformance } from './offline-store.ts';
+import { onlineFoldConformance } from './online-folds.ts';
+import { onlineRowConformance } from './online-rows.ts';
 import { onlineStoreConformance } from './online-store.ts';
+import { onlineTurnConformance } from './online-turns.ts';
 
 async function folder() {
   const dir = mkdtempSync(join(tmpdir(), 'fabra-conf-'));
@@ -25,10 +28,14 @@ async function folder() {
   };
 }
 
-onlineStoreConformance('embedded', async () => {
+const online = async () => {
   const { env, close } = await folder();
   return { store: new EmbeddedOnlineStore(env), other: async () => new EmbeddedOnlineStore(env), close };
-});
+};
+onlineStoreConformance('embedded', online);
+onlineFoldConformance('embedded', online);
+onlineRowConformance('embedded', online);
+onlineTurnConformance('embedded', online);
 
 eventBusConformance('embedded', async () => {
   const { env, close } = await folder();

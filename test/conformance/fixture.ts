@@ -5,7 +5,7 @@ import type { Decoder } from '../../src/engine/decode.ts';
 import { compileGroups, type Group } from '../../src/engine/group.ts';
 import { Router } from '../../src/engine/route.ts';
 import type { DecodedEvent } from '../../src/engine/values.ts';
-import type { CommitResult, Lease, Mark, OnlineStore } from '../../src/ports/online-store.ts';
+import type { CommitBatch, CommitResult, Lease, Mark, OnlineStore } from '../../src/ports/online-store.ts';
 import type { Registry, WindowFeaturePlan } from '../../src/registry/types.ts';
 import { type Pipeline, prepare } from '../../src/runtime/batch.ts';
 import { FeatureReader } from '../../src/runtime/reader.ts';
@@ -110,7 +110,7 @@ export class Driver {
   }
 
   /** Facts `[mark, to)` in one commit; options break the rules on purpose. */
-  async commit(lease: Lease, to: number, options: { groups?: Group[]; live?: boolean; expect?: number; from?: Mark } = {}): Promise<CommitResult> {
+  async commit(lease: Lease, to: number, options: { groups?: Group[]; live?: boolean; expect?: number; from?: Mark; more?: Partial<CommitBatch> } = {}): Promise<CommitResult> {
     const from = options.from ?? this.mark;
     const groups = options.groups ?? groupsOf(this.registry);
     const decoder = {
@@ -136,6 +136,7 @@ export class Driver {
       updates: p.updates,
       dead: live ? p.dead : [],
       count: () => p.count(),
+      ...options.more,
     });
     if (result.status === 'ok') this.mark = p.mark;
     return result;
