@@ -8,12 +8,12 @@ export const COMMANDS: CommandSpec[] = [
     args: '[dir]',
     summary: 'start a project from a template',
     options: [
-      { flags: '--template <name>', text: 'clickstream or minimal (default: clickstream)' },
-      { flags: '--events <n>', text: 'events of the sample file (default: 100000)', parse: whole(1) },
+      { flags: '--template <name>', text: 'clickstream, recommendations, fraud or minimal (default: clickstream)' },
+      { flags: '--events <n>', text: 'events of the clickstream sample (default: 100000)', parse: whole(1) },
       { flags: '--dry-run', text: 'only say what would be written' },
       { flags: '--force', text: 'write into a folder that is not empty; files of the same name are replaced' },
     ],
-    examples: ['fabra init shop', 'fabra init shop --template minimal'],
+    examples: ['fabra init shop', 'fabra init shop --template recommendations'],
     load: () => import('./commands/init.ts'),
   },
   {

@@ -5,17 +5,15 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FabraError, toFabraError } from '../../lib/errors.ts';
 import { suggest } from '../../lib/text.ts';
+import { CLICKSTREAM_FILE, sampleOf, writeSample } from '../../runtime/sample/project.ts';
 import { plural } from '../output.ts';
 import type { Invocation, Run } from '../spec.ts';
 
 const TEMPLATES = fileURLToPath(new URL('../../../templates/', import.meta.url));
-const SAMPLE = 'data/events.csv.gz';
+/** Of every project: commented settings. */
+const ENV_FILE = '_env';
 /** What work in the templates themselves leaves behind. */
 const LEFT_OUT = /(^|[\\/])(\.fabra|node_modules)[\\/]/;
-const ENV_TEXT = `# Read by every fabra command in this project; variables of the shell win. Keep it out of git.
-FABRA_ENV=dev
-# FABRA_API_KEY=
-`;
 
 interface Target {
   dir: string;
@@ -31,10 +29,9 @@ export const run: Run = async ({ args, flags, common, cwd, out }) => {
   const target: Target = { dir, shown: path.relative(cwd, dir) || '.', template, events: (flags.events as number | undefined) ?? 100_000 };
   await checkTemplate(template);
   await checkFolder(target, flags.force === true);
-  const files = await filesOf(target);
+  const { files, events } = await contentsOf(target);
   const dryRun = flags.dryRun === true;
-  if (!dryRun) await write(target, out);
-  const events = template === 'clickstream' ? target.events : 0;
+  if (!dryRun) await write(target, events, out);
   out.answer({ dir, template, files, events, dryRun }, () => [
     `${dryRun ? 'would write' : 'wrote'} ${plural(files.length, 'file')} into ${target.shown}${events > 0 ? `, ${plural(events, 'event')} among them` : ''}`,
     ...files.map(f => `  ${f}`),
@@ -45,7 +42,7 @@ export const run: Run = async ({ args, flags, common, cwd, out }) => {
 
 function next(t: Target): string[] {
   const cd = t.shown === '.' ? [] : [`cd ${t.shown}`];
-  const sample = t.template === 'clickstream' ? SAMPLE : 'data/events.ndjson';
+  const sample = t.template === 'clickstream' ? CLICKSTREAM_FILE : 'data/events.ndjson';
   return [...cd, 'fabra apply', `fabra replay ${sample}`, 'fabra worker --until-idle', 'fabra parity'];
 }
 
@@ -84,21 +81,21 @@ async function templateFiles(template: string): Promise<string[]> {
     .filter(name => !LEFT_OUT.test(name));
 }
 
-async function filesOf({ template }: Target): Promise<string[]> {
-  const names = new Set((await templateFiles(template)).map(placed));
-  names.add('.env');
-  if (template === 'clickstream') names.add(SAMPLE);
-  return [...names].sort();
+async function contentsOf({ template, events }: Target): Promise<{ files: string[]; events: number }> {
+  const sample = await sampleOf(template, events);
+  const names = new Set([...(await templateFiles(template)).map(placed), ...sample.files, '.env']);
+  return { files: [...names].sort(), events: sample.events };
 }
 
 /** Everything is made in a folder beside the target and then moved in. */
-async function write(target: Target, out: Invocation['out']): Promise<void> {
+async function write(target: Target, events: number, out: Invocation['out']): Promise<void> {
   const { dir } = target;
   const inside = existsSync(dir);
   const stage = inside ? path.join(dir, `.fabra-init-${process.pid}`) : `${dir}.fabra-init-${process.pid}`;
   try {
+    if (events > 0) out.note(`writing a sample of ${plural(events, 'event')}`);
     await mkdir(stage, { recursive: true });
-    await fill(stage, target, out);
+    await fill(stage, target);
     if (!inside) await rename(stage, dir);
     else {
       await cp(stage, dir, { recursive: true, force: true });
@@ -111,7 +108,7 @@ async function write(target: Target, out: Invocation['out']): Promise<void> {
   }
 }
 
-async function fill(stage: string, { dir, template, events }: Target, out: Invocation['out']): Promise<void> {
+async function fill(stage: string, { dir, template, events }: Target): Promise<void> {
   const root = path.join(TEMPLATES, template);
   const project =
     path
@@ -125,11 +122,6 @@ async function fill(stage: string, { dir, template, events }: Target, out: Invoc
     const bytes = await readFile(path.join(root, name));
     await writeFile(to, bytes.includes('{{project}}') ? bytes.toString('utf8').replaceAll('{{project}}', project) : bytes);
   }
-  await writeFile(path.join(stage, '.env'), ENV_TEXT, { mode: 0o600 });
-  if (template !== 'clickstream') return;
-  out.note(`writing ${plural(events, 'event')} to ${SAMPLE}`);
-  const { writeClickstream } = await import('../../runtime/sample/write.ts');
-  const { DEFAULT_SAMPLE } = await import('../../runtime/sample/clickstream.ts');
-  await mkdir(path.join(stage, path.dirname(SAMPLE)), { recursive: true });
-  await writeClickstream(path.join(stage, SAMPLE), { ...DEFAULT_SAMPLE, events });
+  await writeFile(path.join(stage, '.env'), await readFile(path.join(TEMPLATES, ENV_FILE)), { mode: 0o600 });
+  await writeSample(template, stage, events);
 }
