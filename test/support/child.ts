@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { compileGroups } from '../../src/engine/group.ts';
 import { toFabraError } from '../../src/lib/errors.ts';
 import { runWorker } from '../../src/runtime/worker.ts';
-import { MarksFirstStore, PausingStore, RowsFirstStore, SelfKillingStore } from './stores.ts';
+import { Publisher } from '../../src/runtime/publish.ts';
+import { DequeuedFirstStore, DyingTurnsStore, MarksFirstStore, PausingStore, RecordedFirstStore, RowsFirstStore, SelfKillingStore } from './stores.ts';
 import { APPENDED, appendAll, compileAt, openTestProject, SHOP_STREAM, sampleRecords, type TestProject } from './project.ts';
 
 export type Job = { dir: string } & (
@@ -15,13 +16,16 @@ export type Job = { dir: string } & (
       batchSize?: number;
       historyRows?: number;
       /** Which store moves state and mark; `self-killing` dies inside the transaction, between rows and mark. */
-      store?: 'real' | 'self-killing' | 'rows-first' | 'marks-first' | 'pausing';
+      store?: keyof typeof stores;
       /** Chance of dying (or, pausing, of resting `restMs`) at each commit. */
       chance?: number;
       restMs?: number;
       forever?: boolean;
+      standby?: boolean;
     }
   | { role: 'append'; events: number; seed: number; slice: number; restMs?: number }
+  /** One event of this type after the other; `say` names each that is on disk. */
+  | { role: 'publish'; type: string; ids: string[]; payload: object }
   | { role: 'append-numbers'; stream: string; who: string; count: number }
   | { role: 'get'; instants: number[]; keys: number }
   | { role: 'reader'; forMs: number; at: number }
@@ -33,7 +37,16 @@ export type Job = { dir: string } & (
 
 const say = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
-const stores = { real: undefined, 'self-killing': SelfKillingStore, 'rows-first': RowsFirstStore, 'marks-first': MarksFirstStore, pausing: PausingStore };
+const stores = {
+  real: undefined,
+  'self-killing': SelfKillingStore,
+  'rows-first': RowsFirstStore,
+  'marks-first': MarksFirstStore,
+  pausing: PausingStore,
+  'dying-turns': DyingTurnsStore,
+  'recorded-first': RecordedFirstStore,
+  'dequeued-first': DequeuedFirstStore,
+};
 
 async function main(job: Job): Promise<void> {
   const chosen = job.role === 'worker' ? stores[job.store ?? 'real'] : undefined;
@@ -47,7 +60,14 @@ async function main(job: Job): Promise<void> {
       const stop = new AbortController();
       process.on('SIGTERM', () => stop.abort());
       say({ started: true });
-      const summary = await runWorker(project, compiled, { untilIdle: !job.forever, batchSize: job.batchSize, historyRows: job.historyRows, signal: stop.signal });
+      const summary = await runWorker(project, compiled, {
+        untilIdle: !job.forever,
+        batchSize: job.batchSize,
+        historyRows: job.historyRows,
+        signal: stop.signal,
+        standby: job.standby,
+        onStandby: () => say({ standby: true }),
+      });
       say({ done: true, summary });
       break;
     }
@@ -59,6 +79,17 @@ async function main(job: Job): Promise<void> {
         if (job.restMs) await sleep(job.restMs);
       }
       say({ done: true, appended: records.length });
+      break;
+    }
+    case 'publish': {
+      const publisher = new Publisher(project, await compileAt(job.dir));
+      await Promise.all(
+        job.ids.map(async event_id => {
+          const [result] = await publisher.publish([{ type: job.type, event: { event_id, payload: job.payload } }]);
+          if (!result!.ok) throw result!.error;
+        }),
+      );
+      say({ done: true, published: job.ids.length });
       break;
     }
     case 'append-numbers': {

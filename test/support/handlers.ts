@@ -36,7 +36,8 @@ export interface Running {
 }
 
 export function define(dir: string, features: string): Promise<Compiled> {
-  writeFileSync(join(dir, 'features.ts'), HEAD.replaceAll('import.meta.dirname', JSON.stringify(dir)) + features);
+  // A bundle has no folder of its own.
+  writeFileSync(join(dir, 'features.ts'), (HEAD + features).replaceAll('import.meta.dirname', JSON.stringify(dir)));
   return compileAt(dir);
 }
 

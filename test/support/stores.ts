@@ -1,5 +1,5 @@
 /** Online stores for the kill tests: one that dies at the worst point, and two that break the protocol. Never in the product. */
-import type { CommitBatch, CommitResult } from '../../src/ports/online-store.ts';
+import type { CommitBatch, CommitResult, Lease, TurnOutcome } from '../../src/ports/online-store.ts';
 import type { Embedded } from '../../src/stores/embedded/env.ts';
 import { EmbeddedOnlineStore } from '../../src/stores/embedded/online.ts';
 
@@ -61,5 +61,41 @@ export class MarksFirstStore extends ChancyStore {
       this.writeMarks(batch);
     });
     return { status: 'ok' };
+  }
+}
+
+type Results = Awaited<ReturnType<EmbeddedOnlineStore['commitTurns']>>;
+const without = (o: TurnOutcome): TurnOutcome => ({ ...o, done: o.done.map(d => ({ ...d, row: null, puts: [] })) });
+const rowsOf = (outcomes: readonly TurnOutcome[]) =>
+  outcomes.flatMap(({ unit: { id, hash, entity, keyColumns }, key, done }) =>
+    done.flatMap(({ row, puts }) => [...(row ? [{ table: { id, hash, entity, keyColumns, inclusive: false, materialized: false }, key, row }] : []), ...puts]),
+  );
+
+/** The product's commit of handlers' turns, but the process dies right after some, and before others. */
+export class DyingTurnsStore extends ChancyStore {
+  override async commitTurns(lease: Lease, outcomes: readonly TurnOutcome[]): Promise<Results> {
+    this.maybeDie();
+    const results = await super.commitTurns(lease, outcomes);
+    this.maybeDie();
+    return results;
+  }
+}
+
+/** Broken: what turns recorded in one transaction, taking them out of their queues in the next. A kill between runs them again on top of it. */
+export class RecordedFirstStore extends ChancyStore {
+  override async commitTurns(lease: Lease, outcomes: readonly TurnOutcome[]): Promise<Results> {
+    await this.putRows(rowsOf(outcomes), { record: true });
+    this.maybeDie();
+    return super.commitTurns(lease, outcomes.map(without));
+  }
+}
+
+/** Broken: out of the queues first. A kill between loses what the turns recorded. */
+export class DequeuedFirstStore extends ChancyStore {
+  override async commitTurns(lease: Lease, outcomes: readonly TurnOutcome[]): Promise<Results> {
+    const results = await super.commitTurns(lease, outcomes.map(without));
+    this.maybeDie();
+    await this.putRows(rowsOf(outcomes), { record: true });
+    return results;
   }
 }
