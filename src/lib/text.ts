@@ -40,11 +40,17 @@ export function splitKey(key: string, parts: number): string[] {
   return out;
 }
 
-/** Key as typed on the command line and in URLs: percent-encoded parts joined by `,`. */
-export const showKey = (parts: readonly string[]): string => parts.map(p => encodeURIComponent(p).replace(/%3A/gi, ':').replace(/%40/g, '@')).join(',');
+/** Key as typed on the command line and in URLs: percent-encoded parts joined by `,`; `-` for an entity without a key. */
+export const showKey = (parts: readonly string[]): string =>
+  parts.length === 0 ? NO_KEY : parts.map(p => encodeURIComponent(p).replace(/%3A/gi, ':').replace(/%40/g, '@')).join(',');
+const NO_KEY = '-';
 
 /** Inverse of {@link showKey}; BAD_KEY when the number of parts is off or one is empty. */
 export function parseKey(text: string, columns: readonly string[]): string[] {
+  if (columns.length === 0) {
+    if (text === NO_KEY) return [];
+    throw new FabraError('BAD_KEY', `this entity has no key, so ${JSON.stringify(text)} is none`, { hint: `Write ${NO_KEY} in its place.` });
+  }
   const raw = columns.length === 1 && !text.includes('%') ? [text] : text.split(',');
   const parts = raw.map(p => {
     try {

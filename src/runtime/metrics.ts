@@ -4,6 +4,7 @@ import type { Counters } from '../ports/online-store.ts';
 import type { Registry } from '../registry/types.ts';
 import { OTHER } from './batch.ts';
 import type { Project } from './project.ts';
+import { ON_DEMAND, type OnDemandCount } from './read/watch.ts';
 
 const HTTP_BUCKETS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
 const LOOKUP_BUCKETS = [0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5];
@@ -128,6 +129,22 @@ export class ServerMetrics {
   lookup(seconds: number, values: number): void {
     this.lookups.observe('', NO_LABELS, seconds);
     this.values += values;
+  }
+
+  /** Counts of on-demand values by feature id, as a reader keeps them: read when Prometheus asks. */
+  onDemand(counts: ReadonlyMap<string, Readonly<Record<OnDemandCount, number>>>): void {
+    const { features, views } = this.registry;
+    const ids = [...Object.keys(features).filter(id => features[id]!.kind === 'derive'), ...Object.keys(views).filter(id => !views[id]!.materialize)];
+    new Counter({
+      name: 'fabra_on_demand_total',
+      help: 'On-demand values that timed out, failed, or came from the cache or not',
+      labelNames: ['feature', 'outcome'],
+      registers: [this.prom],
+      collect() {
+        this.reset();
+        for (const feature of ids) for (const outcome of ON_DEMAND) this.inc({ feature, outcome }, counts.get(feature)?.[outcome] ?? 0);
+      },
+    });
   }
 
   /** `event` is `stream/type` of the registry. */

@@ -60,7 +60,7 @@ async function lookUp({ tables, registry, code, clock, watch }: LiveParts, { vie
   try {
     const outcome = await withBudget(tables.lookup(view, { registry, code }, parts, at, stop.signal), view.timeout, clock);
     if (outcome.done) return outcome.value.map(row => ({ row }));
-    watch.count(view.id, 'timeouts');
+    watch.count(view.id, 'timeout');
     stop.abort();
     return all({ reason: 'timeout' });
   } catch (e) {

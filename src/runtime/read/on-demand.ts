@@ -27,7 +27,7 @@ export class OnDemand {
     const key = callKey(call);
     if (key === null) return this.compute(call);
     const known = this.cache.get(key, call.at, ttl);
-    this.watch.count(id, known === undefined ? 'cache_misses' : 'cache_hits');
+    this.watch.count(id, known === undefined ? 'cache_miss' : 'cache_hit');
     return known ?? this.cache.put(key, `${entity}\u0000${joinKey(call.step.own.map(c => call.keys[c] ?? ''))}`, call.at, ttl, this.compute(call));
   };
 
@@ -58,7 +58,7 @@ export class OnDemand {
       if (!isPromise(result)) return cellOf(plan, result, ts);
       return withBudget(result, plan.timeout, this.clock).then(outcome => {
         if (outcome.done) return cellOf(plan, outcome.value, ts);
-        this.watch.count(plan.id, 'timeouts');
+        this.watch.count(plan.id, 'timeout');
         stop?.abort(new DOMException(`${plan.id} has had its ${plan.timeout} ms`, 'TimeoutError'));
         return { value: defaultOf(plan), status: 'DEFAULTED', ts: null, reason: 'timeout' };
       }, fail);

@@ -2,7 +2,7 @@
 import type { Clock } from '../../lib/clock.ts';
 import type { Logger } from '../../lib/log.ts';
 
-export const ON_DEMAND = ['timeouts', 'errors', 'cache_hits', 'cache_misses'] as const;
+export const ON_DEMAND = ['timeout', 'error', 'cache_hit', 'cache_miss'] as const;
 export type OnDemandCount = (typeof ON_DEMAND)[number];
 
 /** A feature that fails at every read says so once in this time, with how often. */
@@ -22,12 +22,12 @@ export class Watch {
 
   count(id: string, what: OnDemandCount): void {
     let counts = this.counts.get(id);
-    if (!counts) this.counts.set(id, (counts = { timeouts: 0, errors: 0, cache_hits: 0, cache_misses: 0 }));
+    if (!counts) this.counts.set(id, (counts = { timeout: 0, error: 0, cache_hit: 0, cache_miss: 0 }));
     counts[what]++;
   }
 
   failed(id: string, message: string): void {
-    this.count(id, 'errors');
+    this.count(id, 'error');
     const now = this.clock.now();
     const said = this.said.get(id);
     if (said && now - said.at < LOG_EVERY_MS) {

@@ -4,6 +4,7 @@ import { toJson } from '../../lib/json.ts';
 import { iso } from '../../lib/time.ts';
 import type { Position } from '../../ports/online-store.ts';
 import type { FeaturePlan } from '../../registry/types.ts';
+import type { Stale } from '../read/stale.ts';
 import type { Asked } from './request.ts';
 import type { Selection } from './names.ts';
 
@@ -12,6 +13,7 @@ interface Written {
   status: string;
   ts: string;
   reason: string | null;
+  detail: string | null;
 }
 
 const NULL = 'null';
@@ -83,12 +85,19 @@ function derivedText(v: Value, int64: boolean): string | undefined {
 function write(f: FeaturePlan, cell: Cell, times: Times): Written {
   const int64 = f.type.base === 'int64';
   const value = f.kind === 'derive' ? derivedText(cell.value, int64) : valueText(cell.value, int64);
-  if (value === undefined) return { value: NULL, status: '"ERROR"', ts: NULL, reason: JSON.stringify(NOT_JSON) };
-  return { value, status: `"${cell.status}"`, ts: times.of(cell.ts), reason: cell.reason === undefined ? null : JSON.stringify(cell.reason) };
+  if (value === undefined) return { value: NULL, status: '"ERROR"', ts: NULL, reason: JSON.stringify(NOT_JSON), detail: null };
+  const { status, ts, reason, detail } = cell;
+  return {
+    value,
+    status: `"${status}"`,
+    ts: times.of(ts),
+    reason: reason === undefined ? null : JSON.stringify(reason),
+    detail: detail === undefined ? null : JSON.stringify(detail),
+  };
 }
 
-/** `{metadata, results, as_of, position}`: per feature, arrays as long as the rows. */
-export function columnar(asked: Asked, cells: readonly Cell[][], position: Position): string {
+/** `{metadata, results, as_of, position}`: per feature, arrays as long as the rows; with `degraded` and `stale` when values are too old. */
+export function columnar(asked: Asked, cells: readonly Cell[][], position: Position, stale: readonly Stale[]): string {
   const { selection, places, length } = asked;
   const times = new Times();
   let out = `{"metadata":{"names":${headOf(selection)}},"results":[`;
@@ -108,7 +117,14 @@ export function columnar(asked: Asked, cells: readonly Cell[][], position: Posit
     }
     out += `${f === 0 ? '' : ','}{"values":[${values}],"statuses":[${statuses}],"timestamps":[${stamps}]${reasons === null ? '' : `,"reasons":[${reasons.map(r => r ?? NULL).join(',')}]`}}`;
   }
-  return `${out}],"as_of":"${iso(asked.at)}","position":${JSON.stringify(position)}}`;
+  return `${out}],"as_of":"${iso(asked.at)}","position":${JSON.stringify(position)}${degraded(stale, places)}}`;
+}
+
+/** Rows by their place in the answer: those of equal keys were read once. */
+function degraded(stale: readonly Stale[], places: Asked['places']): string {
+  if (stale.length === 0) return '';
+  const list = places === null ? stale : stale.map(s => ({ ...s, rows: places.flatMap((p, i) => (s.rows.includes(p) ? i : [])) }));
+  return `,"degraded":true,"stale":${JSON.stringify(list)}`;
 }
 
 const heads = new WeakMap<Selection, string>();
@@ -119,11 +135,11 @@ function headOf(selection: Selection): string {
 }
 
 /** `{entity, key, as_of, features: {name: {value, status, ts}}, position}` of one row. */
-export function single(entity: string, key: string, selection: Selection, cells: readonly Cell[], at: number, position: Position): string {
+export function single(entity: string, key: string, selection: Selection, cells: readonly Cell[], at: number, position: Position, stale: readonly Stale[]): string {
   const times = new Times();
   const features = selection.plans.map((plan, f) => {
     const w = write(plan, cells[f]!, times);
-    return `${JSON.stringify(selection.names[f])}:{"value":${w.value},"status":${w.status},"ts":${w.ts}${w.reason === null ? '' : `,"reason":${w.reason}`}}`;
+    return `${JSON.stringify(selection.names[f])}:{"value":${w.value},"status":${w.status},"ts":${w.ts}${w.reason === null ? '' : `,"reason":${w.reason}`}${w.detail === null ? '' : `,"detail":${w.detail}`}}`;
   });
-  return `{"entity":${JSON.stringify(entity)},"key":${JSON.stringify(key)},"as_of":"${iso(at)}","features":{${features.join(',')}},"position":${JSON.stringify(position)}}`;
+  return `{"entity":${JSON.stringify(entity)},"key":${JSON.stringify(key)},"as_of":"${iso(at)}","features":{${features.join(',')}},"position":${JSON.stringify(position)}${degraded(stale, null)}}`;
 }

@@ -74,13 +74,13 @@ export function createServer(project: Project, compiled: Compiled, options: Serv
 }
 
 /** What is made from one set of definitions. */
-const made = (project: Project, compiled: Compiled) => ({
-  compiled,
-  names: new Names(compiled.registry, compiled.code),
-  reader: new FeatureReader(project, compiled.registry, compiled.code),
-  publisher: new Publisher(project, compiled),
-  metrics: new ServerMetrics(project, compiled.registry),
-});
+function made(project: Project, compiled: Compiled): Pick<ServerParts, 'compiled' | 'names' | 'reader' | 'publisher' | 'metrics'> {
+  const { registry, code } = compiled;
+  const reader = new FeatureReader(project, registry, code);
+  const metrics = new ServerMetrics(project, registry);
+  metrics.onDemand(reader.watch.counts);
+  return { compiled, names: new Names(registry, code), reader, publisher: new Publisher(project, compiled), metrics };
+}
 
 /** Parts by server, for {@link followApplied}. */
 const running = new WeakMap<FastifyInstance, ServerParts>();

@@ -2,7 +2,8 @@
 import { FabraError } from '../../lib/errors.ts';
 import { didYouMean, joinKey, MAX_KEY_BYTES, suggest } from '../../lib/text.ts';
 import { readInstant } from '../../lib/time.ts';
-import type { Names, Selection } from './names.ts';
+import { type MaxAge, maxAgeOf } from '../read/stale.ts';
+import type { AliasAsked, Names, Selection } from './names.ts';
 
 export interface Limits {
   /** Rows of one request. */
@@ -21,11 +22,14 @@ export interface Asked {
   length: number;
   at: number;
   request: unknown;
+  maxAge: MaxAge;
+  /** Stale values fail the request. */
+  strict: boolean;
 }
 
 type Fields = Record<string, unknown>;
 
-const FIELDS = ['entities', 'features', 'service', 'request', 'as_of'];
+const FIELDS = ['entities', 'features', 'service', 'request', 'as_of', 'full_names', 'max_age', 'strict'];
 
 const bad = (message: string, path: string, hint?: string): FabraError => new FabraError('BAD_REQUEST', message, { path, hint });
 const badKey = (message: string, path: string, hint?: string): FabraError => new FabraError('BAD_KEY', message, { path, hint });
@@ -38,13 +42,15 @@ export function parseFeatures(body: unknown, names: Names, now: number, limits: 
   const at = instantOf(body.as_of, now);
   const columns = keyColumns(body.entities, selection, names);
   const length = columns[0]?.values.length ?? 1;
-  if (length > limits.rows || length * selection.ids.length > limits.cells)
-    throw new FabraError('TOO_LARGE', `${length} rows of ${selection.ids.length} features in one request`, {
+  if (length > limits.rows || length * selection.plans.length > limits.cells)
+    throw new FabraError('TOO_LARGE', `${length} rows of ${selection.plans.length} features in one request`, {
       path: 'entities',
       hint: `At most ${limits.rows} rows and ${limits.cells} values: ask in several requests.`,
     });
   const request = requestOf(body.request, selection, length);
-  return { selection, at, request, ...rowsOf(columns, length, selection, selection.derived && Array.isArray(request)) };
+  const maxAge = maxAgeOf(body.max_age, selection.names);
+  const strict = flag(body.strict, 'strict') === true;
+  return { selection, at, request, maxAge, strict, ...rowsOf(columns, length, selection, selection.derived && Array.isArray(request)) };
 }
 
 const isObject = (v: unknown): v is Fields => v !== null && typeof v === 'object' && !Array.isArray(v);
@@ -57,13 +63,38 @@ function selectionOf(body: Fields, names: Names): Selection {
       features === undefined || features === null ? 'features' : 'service',
       'Send "features": ["user_views_5m"] or "service": "ranking".',
     );
+  const full = flag(body.full_names, 'full_names');
   if (service !== undefined && service !== null) {
     if (typeof service !== 'string') throw bad('service is not a text', 'service');
-    return names.service(service);
+    return names.service(service, full);
   }
   if (!Array.isArray(features) || features.length === 0) throw bad('features is not a list of at least one name', 'features', 'Send "features": ["user_views_5m"].');
-  for (let i = 0; i < features.length; i++) if (typeof features[i] !== 'string') throw bad('a name of a feature is a text', `features[${i}]`);
-  return names.list(features as string[]);
+  return names.list(
+    features.map((f: unknown, i) => askedOf(f, `features[${i}]`, names)),
+    'features',
+    full,
+  );
+}
+
+/** A name, or `{feature, alias, keys}`. */
+function askedOf(given: unknown, path: string, names: Names): string | AliasAsked {
+  if (typeof given === 'string') return given;
+  const hint = 'Send "user_views_5m", or {"feature": "temperature", "alias": "origin", "keys": {"location_id": "origin_id"}}.';
+  if (!isObject(given)) throw bad('a name of a feature is a text', path, hint);
+  const { feature, alias, keys, ...others } = given;
+  const [stray] = Object.keys(others);
+  if (stray !== undefined) throw bad(`there is no field ${JSON.stringify(stray)}`, `${path}.${stray}`, hint);
+  if (typeof feature !== 'string' || typeof alias !== 'string' || !/^[a-z_]\w*$/i.test(alias)) throw bad('an alias has a feature and a name', path, hint);
+  if (!isObject(keys) || Object.values(keys).some(v => typeof v !== 'string' || v === '')) throw bad('keys of an alias are texts', `${path}.keys`, hint);
+  for (const column of Object.keys(keys))
+    if (!names.keyColumns.has(column)) throw badKey(`no entity has the key column ${JSON.stringify(column)}`, `${path}.keys.${column}`, columnHint(column, names));
+  return { feature, alias, keys: keys as Record<string, string> };
+}
+
+function flag(value: unknown, path: string): boolean | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== 'boolean') throw bad(`${path} is neither true nor false`, path);
+  return value;
 }
 
 export function instantOf(value: unknown, now: number): number {
@@ -87,7 +118,8 @@ function keyColumns(entities: unknown, selection: Selection, names: Names): Colu
   let length = -1;
   for (const name of Object.keys(entities)) {
     const path = `entities.${name}`;
-    if (!names.keyColumns.has(name)) throw badKey(`no entity has the key column ${JSON.stringify(name)}`, path, columnHint(name, names));
+    if (!names.keyColumns.has(name) && !selection.columns.includes(name))
+      throw badKey(`no entity has the key column ${JSON.stringify(name)}`, path, columnHint(name, names, selection.columns));
     const list = entities[name];
     if (!Array.isArray(list)) throw badKey(`${name} is not a list of keys`, path, `Send "${name}": ["…"].`);
     if (list.length === 0) throw badKey(`${name} is an empty list`, path, 'Send at least one key.');
@@ -103,9 +135,9 @@ function keyColumns(entities: unknown, selection: Selection, names: Names): Colu
   return given;
 }
 
-function columnHint(name: string, names: Names): string {
+function columnHint(name: string, names: Names, more: readonly string[] = []): string {
   const entity = names.registry.entities[name];
-  return entity ? `Keys go by their columns: ${entity.key.join(', ')}.` : suggest(name, names.keyColumns);
+  return entity ? `Keys go by their columns: ${entity.key.join(', ')}.` : suggest(name, new Set([...names.keyColumns, ...more]));
 }
 
 function texts(list: readonly unknown[], path: string): string[] {
