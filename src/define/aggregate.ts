@@ -58,10 +58,10 @@ export interface Framed<V, C> {
   tumbling(w: DurationText, options?: { previous?: boolean }): Windowed<V, C>;
   /** `[floor(T,h)-w, floor(T,h))`. */
   hopping(w: DurationText, h: DurationText): Windowed<V, C>;
-  /** All events before T. */
-  lifetime(): Windowed<V, C>;
-  /** The newest session before T: events no further apart than `gap`. */
-  perSession(options: { gap: DurationText }): Windowed<V, C>;
+  /** All events before T; null for a key that has none. */
+  lifetime(): Windowed<V | null, C>;
+  /** The newest session before T: events no further apart than `gap`; null for a key that has none. */
+  perSession(options: { gap: DurationText }): Windowed<V | null, C>;
 }
 
 export interface Agg<V, C> extends Framed<V, C> {

@@ -93,7 +93,7 @@ check<Equal<ValueOf<typeof os>, (string | null)[]>>();
 export const top = feature(user, 'top_products', topK(view, 'product_id', 3).over('24h'));
 check<Equal<ValueOf<typeof top>, string[]>>();
 export const firsts = feature(user, 'first_products', firstN(view, 'product_id', 3).lifetime());
-check<Equal<ValueOf<typeof firsts>, string[]>>();
+check<Equal<ValueOf<typeof firsts>, string[] | null>>();
 
 /** Every aggregate, over one event and over several. */
 export const numbers = [

@@ -80,6 +80,11 @@ check<Equal<ValueOf<typeof plainFavorite>, 'a' | 'b' | null>>();
 check<Equal<ValueOf<typeof segment>, 'new' | 'vip' | null>>();
 check<Equal<ValueOf<typeof rate>, number>>();
 check<Equal<ValueOf<typeof balance>, number | null>>();
+// Windows are 0 when empty; what goes by the key's first event is null before it.
+const ever = feature(user, 'ever', count(credit).lifetime());
+check<Equal<ValueOf<typeof ever>, number | null>>();
+const everOrNone = feature(user, 'ever_or_none', count(credit).lifetime(), { default: 0 });
+check<Equal<ValueOf<typeof everOrNone>, number>>();
 check<Equal<ValueOf<typeof largest>, number | null>>();
 check<Equal<ValueOf<typeof lastNote>, string | null>>();
 check<Equal<ValueOf<typeof ratio>, number>>();
