@@ -74,6 +74,7 @@ class Online {
     try {
       const { cells, position } = await this.reader.read({ features: [id], rows: [row], at, request });
       const cell = cells[0]![0]!;
+      if (cell.reason?.endsWith('AS_OF_EXPIRED')) return { cell: null, note: 'what it needs of so long ago is not kept online any more', position };
       if (cell.reason === 'backfilling') return { cell: null, note: 'not read up to the log yet (fabra worker)', position: null };
       return { cell, note: null, position };
     } catch (e) {
