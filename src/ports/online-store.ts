@@ -211,8 +211,8 @@ export interface OnlineStore {
     items: readonly ReadItem[],
     more?: { folds: readonly FoldRead[]; tables: readonly TableRead[] },
   ): Promise<{ answers: ReadAnswer[]; folds: FoldAnswer[]; tables: TableAnswer[]; position: Position }>;
-  /** Keys with detail, in key order, after `after`; for parity and the catalogue. */
-  keys(group: Group, after: string | null, limit: number): Promise<string[]>;
+  /** Keys with detail (of a fold: with events; of a table: with rows), in an order of their own, after `after`; for parity and the catalogue. */
+  keys(group: Group | FoldUnit | TableUnit, after: string | null, limit: number): Promise<string[]>;
   /** Drops detail below the groups' floors, at most about `limit` keys a call; true when there is more. */
   trim(lease: Lease, groups: readonly Group[], limit: number): Promise<boolean>;
   /** Folds events that nothing can precede any more into snapshots, forgets ids of handled events; at most about `limit` a call, true when there is more. */

@@ -1,11 +1,14 @@
 /** The embedded adapters through the suites of their ports, and two processes on the embedded log. */
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as lmdb from 'lmdb';
 import { afterAll, expect, it } from 'vitest';
 import { EmbeddedBus } from '../../src/bus/embedded.ts';
 import { openEmbedded } from '../../src/stores/embedded/env.ts';
 import { EmbeddedOnlineStore } from '../../src/stores/embedded/online.ts';
+import { drop, peek } from '../../src/stores/embedded/outbox.ts';
 import { openHistory } from '../../src/stores/history/open.ts';
 import { endChildren, startChild } from '../support/build-child.ts';
 import { eventBusConformance } from './event-bus.ts';
@@ -14,6 +17,7 @@ import { onlineFoldConformance } from './online-folds.ts';
 import { onlineRowConformance } from './online-rows.ts';
 import { onlineStoreConformance } from './online-store.ts';
 import { onlineTurnConformance } from './online-turns.ts';
+import { rowOf, table } from './units.ts';
 
 async function folder() {
   const dir = mkdtempSync(join(tmpdir(), 'fabra-conf-'));
@@ -74,4 +78,59 @@ it('two processes append to the embedded log at once: no offset lost', { timeout
   expect(got.length).toBe(800);
   for (const who of ['a', 'b']) expect(got.filter(g => g.who === who).map(g => g.i)).toEqual(Array.from({ length: 400 }, (_, i) => i));
   await close();
+});
+
+it('a job whose process is gone is free at once', async () => {
+  const { env, close } = await folder();
+  const store = new EmbeddedOnlineStore(env);
+  const { pid } = spawnSync(process.execPath, ['-e', '']);
+  const held = await store.jobLease('view:v', 3_600_000);
+  const record = env.meta.get('job:view:v') as object;
+  env.write(() => env.meta.put('job:view:v', { ...record, pid, born: '1' }));
+  const next = await store.jobLease('view:v', 3_600_000);
+  expect(next.epoch).toBeGreaterThan(held.epoch);
+  await expect(held.renew()).rejects.toMatchObject({ code: 'FENCED' });
+  await close();
+});
+
+it('history takes recorded rows out of the outbox, up to a number, in its own transaction', async () => {
+  const { env, close } = await folder();
+  const store = new EmbeddedOnlineStore(env);
+  const unit = table('user.t');
+  await store.adopt([], { folds: [], triggers: [], tables: [unit] });
+  const puts = Array.from({ length: 10 }, (_, i) => ({ table: unit, key: `k${i}`, row: rowOf(i) }));
+  await store.putRows(puts, { record: true });
+  const first = peek(env, 0, 4);
+  expect(first.map(({ seq: _, ...rest }) => rest)).toEqual(puts.slice(0, 4));
+  expect(() =>
+    env.write(() => {
+      drop(env, first[3]!.seq);
+      throw new Error('the manifest failed');
+    }),
+  ).toThrow('the manifest failed');
+  expect(peek(env, 0, 100).length).toBe(10);
+  env.write(() => drop(env, first[3]!.seq));
+  expect((await store.outbox(0, 100)).map(r => r.key)).toEqual(puts.slice(4).map(p => p.key));
+  // Numbers go on when it is empty.
+  env.write(() => drop(env, 1_000));
+  await store.putRows([{ ...puts[0]!, key: 'later' }], { record: true });
+  expect((await store.outbox(first[3]!.seq, 9)).map(r => r.key)).toEqual(['later']);
+  await close();
+});
+
+it('a store by an older version, with fewer parts, opens for reading and for writing', async () => {
+  for (const readOnly of [true, false]) {
+    const dir = mkdtempSync(join(tmpdir(), 'fabra-old-'));
+    const old = lmdb.open({ path: dir, maxDbs: 16, noSubdir: false });
+    for (const name of ['state', 'days', 'log', 'dead']) old.openDB({ name, keyEncoding: 'binary', encoding: 'binary' });
+    await old.openDB({ name: 'meta', encoding: 'json' }).put('format', 1);
+    await old.close();
+    const env = await openEmbedded(dir, { readOnly });
+    expect(await new EmbeddedOnlineStore(env).outbox(0, 10)).toEqual([]);
+    await env.close();
+    const again = await openEmbedded(dir, { readOnly: true });
+    expect(await new EmbeddedOnlineStore(again).deadCount()).toBe(0);
+    await again.close();
+    rmSync(dir, { recursive: true, force: true });
+  }
 });

@@ -116,5 +116,27 @@ export function eventBusConformance(name: string, makeBus: () => Promise<BusUnde
       const got = (await bus.poll('s', 0, 0, 1_000)).map(numberOf);
       for (const who of [0, 1]) expect(got.filter(n => n % 2 === who)).toEqual(Array.from({ length: 200 }, (_, i) => who + 2 * Math.floor(i / 2)));
     });
+
+    it('gives an id the instant it was first given, on every handle and for each stream; forgets it after a day', async () => {
+      const { bus, other } = await fresh();
+      const DAY = 86_400_000;
+      const now = Date.parse('2025-03-01T00:00:00Z');
+      const long = 'x'.repeat(5_000);
+      expect(await bus.stamp('s', [], now)).toEqual([]);
+      expect(await bus.stamp('s', ['a', 'b', 'a', 'é', long], now)).toEqual(Array(5).fill(now));
+      const second = await other();
+      expect(await second.stamp('s', ['b', 'c', long], now + 5)).toEqual([now, now + 5, now]);
+      expect(await second.stamp('t', ['a'], now + 6)).toEqual([now + 6]);
+      expect(await bus.stamp('s', ['a', 'c'], now + DAY - 1)).toEqual([now, now + 5]);
+      // Two senders of one id at once: both get the same.
+      const both = await Promise.all([bus.stamp('s', ['twice'], now + 7), second.stamp('s', ['twice'], now + 8)]);
+      expect(both[0]).toEqual(both[1]);
+      // A day and more later, once others have written.
+      const later = now + 3 * DAY;
+      for (let i = 0; i < 5; i++) await bus.stamp('s', [`later ${i}`], later);
+      expect(await second.stamp('s', ['a', 'later 0'], later + 9)).toEqual([later + 9, later]);
+      expect((await bus.append('s', [record(0)], now)).first).toBe(0);
+      expect((await bus.poll('s', 0, 0, 5)).length).toBe(1);
+    });
   });
 }

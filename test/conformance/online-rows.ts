@@ -139,6 +139,26 @@ export function onlineRowConformance(name: string, makeStore: () => Promise<Stor
       }
     });
 
+    it('lists keys once each, page by page', async () => {
+      const { store, other } = await fresh();
+      const names = ['', 'a', 'a\u0000', 'aa', 'é', '\u{1f600}', 'z'.repeat(1_024), '1:a1:b', ' '];
+      await store.putRows(
+        names.map(key => put(rowOf(T0), key)),
+        KEEP,
+      );
+      await store.putRows([put(rowOf(T0), 'other', handled)], KEEP);
+      for (const limit of [1, 2, 100]) {
+        const got: string[] = [];
+        for (let after: string | null = null; ; after = got.at(-1)!) {
+          const page: string[] = await (await other()).keys(view, after, limit);
+          got.push(...page);
+          if (page.length < limit) break;
+        }
+        expect([...got].sort()).toEqual([...names].sort());
+      }
+      expect(await store.keys(sql, null, 10)).toEqual([]);
+    });
+
     it('says how many keys have another newest row', async () => {
       const { store } = await fresh();
       expect(await store.putRows([put(rowOf(T0), 'a'), put(rowOf(T0 + 1), 'a'), put(rowOf(T0), 'b'), put(rowOf(T0), 'a', handled)], KEEP)).toBe(3);

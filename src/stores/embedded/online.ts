@@ -36,7 +36,7 @@ import { keyOfDay, keyOfState, nsRange, writeStart } from './keys.ts';
 import { holds, takeLease } from './lease.ts';
 import { LmdbNodes, LmdbNodeWriter } from './nodes.ts';
 import { peek } from './outbox.ts';
-import { putRows, readRow, setReady } from './rows.ts';
+import { putRows, readRow, rowKeys, setReady } from './rows.ts';
 import {
   type Adopted,
   adoptGroups,
@@ -241,9 +241,10 @@ export class EmbeddedOnlineStore implements OnlineStore {
     });
   }
 
-  async keys(group: Group, after: string | null, limit: number): Promise<string[]> {
+  async keys(group: Group | FoldUnit | TableUnit, after: string | null, limit: number): Promise<string[]> {
     this.env.refresh();
-    const space = spaceOf(this.env, group);
+    if ('materialized' in group) return rowKeys(this.env, unitSpaceOf(this.env, 'table', group), after, limit);
+    const space = 'kind' in group ? unitSpaceOf(this.env, group.kind, group) : spaceOf(this.env, group);
     if (!space) return [];
     const out: string[] = [];
     const { end } = nsRange(space.ns);

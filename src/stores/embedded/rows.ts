@@ -5,6 +5,7 @@
 import { compareRows, type TableRow, type TableUnit } from '../../engine/units.ts';
 import type { RowPut, TableAnswer, TableRead } from '../../ports/online-store.ts';
 import type { Embedded } from './env.ts';
+import { nsRange } from './keys.ts';
 import { record } from './outbox.ts';
 import { requireUnit, unitName, type UnitSpace } from './spaces.ts';
 
@@ -133,4 +134,13 @@ export function readRow(env: Embedded, space: UnitSpace | undefined, { table, ke
 export function newestRow(env: Embedded, space: UnitSpace | undefined, key: string): TableRow | null {
   const bytes = space && env.rows.getBinary(rowsKey(space.ns, key));
   return bytes && bytes.length > HEAD ? rowAt(bytes, HEAD) : null;
+}
+
+/** Keys that have rows, after `after`. */
+export function rowKeys(env: Embedded, space: UnitSpace | undefined, after: string | null, limit: number): string[] {
+  if (!space) return [];
+  const { start, end } = nsRange(space.ns);
+  // The first key behind another is that one and a zero byte.
+  const from = after === null ? start : Buffer.concat([rowsKey(space.ns, after), Buffer.alloc(1)]);
+  return [...env.rows.getKeys({ start: from, end, limit })].map(k => k.utf8Slice(2));
 }

@@ -69,11 +69,12 @@ class Queue {
     return [...range].map(({ key, value }, i) => ({ seq: this.keys.startOf(key), event: parse<RoutedEvent>(value)!, attempts: i === 0 ? this.pair.attempts : 0 }));
   }
 
-  /** Puts an event at the end. */
-  push(event: RoutedEvent): void {
-    const seq = takeNumbers(this.env, 'turnSeq', 1);
-    this.env.turns.putSync(this.keys.at0(TURNS, seq), json(event));
+  /** Puts events at the end. */
+  push(events: readonly RoutedEvent[]): void {
+    let seq = takeNumbers(this.env, 'turnSeq', events.length);
     if (this.pair.due === null) this.setDue({ at: AT_ONCE, seq });
+    for (const e of events) this.env.turns.putSync(this.keys.at0(TURNS, seq++), json(e));
+    this.save();
   }
 
   remove(seq: number): void {
@@ -93,15 +94,22 @@ class Queue {
 
   /** Sets `applied` on each: false for one with the same stream, time and id as another. */
   dedupe(streams: readonly string[], events: readonly RoutedEvent[]): void {
+    // One record per stream and instant, read and written once: a batch may hold thousands of one instant.
+    const known = new Map<string, { at: Buffer; ids: Set<string>; before: number }>();
     for (const e of events) {
       const stream = streams.indexOf(e.stream);
-      const at = this.keys.copy(SEEN + stream, e.ts);
-      const ids = parse<string[]>(this.env.turns.getBinary(at));
-      e.applied = !ids?.includes(e.id);
-      if (!e.applied) continue;
-      this.env.turns.putSync(at, json([...(ids ?? []), e.id]));
-      if (!ids) this.env.seen.putSync(seenKey(this.ns, stream, floorTo(e.ts, HOUR), this.key), EMPTY);
+      const name = `${stream}/${e.ts}`;
+      let record = known.get(name);
+      if (!record) {
+        const at = this.keys.copy(SEEN + stream, e.ts);
+        const ids = new Set(parse<string[]>(this.env.turns.getBinary(at)));
+        known.set(name, (record = { at, ids, before: ids.size }));
+        if (ids.size === 0) this.env.seen.putSync(seenKey(this.ns, stream, floorTo(e.ts, HOUR), this.key), EMPTY);
+      }
+      e.applied = !record.ids.has(e.id);
+      record.ids.add(e.id);
     }
+    for (const { at, ids, before } of known.values()) if (ids.size > before) this.env.turns.putSync(at, json([...ids]));
   }
 
   forget(stream: number, hour: number): void {
@@ -119,8 +127,7 @@ export function enqueue(env: Embedded, turns: readonly NewTurns[]): void {
     const queue = new Queue(env, ns, key);
     queue.dedupe(unit.streams, events);
     const fresh = events.filter(e => e.applied);
-    for (const e of fresh) queue.push(e);
-    if (fresh.length > 0) queue.save();
+    if (fresh.length > 0) queue.push(fresh);
     added.set(ns, (added.get(ns) ?? 0) + fresh.length);
   }
   for (const [ns, n] of added) addWaiting(env, ns, n);
@@ -222,9 +229,7 @@ export function requeue(env: Embedded, seqs: readonly number[], units: readonly 
     const unit = failed && units.find(u => u.id === failed.feature);
     const space = unit && unitSpaceOf(env, 'on', unit);
     if (!space) return false;
-    const queue = new Queue(env, space.ns, failed.key);
-    queue.push(failed.event);
-    queue.save();
+    new Queue(env, space.ns, failed.key).push([failed.event]);
     addWaiting(env, space.ns, 1);
     return unbury(env, seq);
   });
