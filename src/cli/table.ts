@@ -1,5 +1,5 @@
 /** Every command, as --help needs it. Nothing here imports a command's code: `load` does, when it runs. */
-import { instant, positive, times, whole } from './options.ts';
+import { instant, names, positive, times, whole } from './options.ts';
 import type { CommandSpec } from './spec.ts';
 
 export const COMMANDS: CommandSpec[] = [
@@ -108,6 +108,20 @@ export const COMMANDS: CommandSpec[] = [
     examples: ['fabra backfill'],
     graceful: true,
     load: () => import('./commands/backfill.ts'),
+  },
+  {
+    name: 'materialize',
+    summary: 'run the SQL of features now and put the rows online',
+    options: [
+      { flags: '--feature <names>', text: 'these features only, separated by commas (also --features)', parse: names },
+      { flags: '--from <time>', text: 'rows from this instant on (it too)', parse: instant },
+      { flags: '--to <time>', text: 'rows up to this instant (it too; default: now)', parse: instant },
+      { flags: '--incremental', text: 'only what is new, from where the last run ended; keys gone from the source are not noticed' },
+    ],
+    common: ['features'],
+    examples: ['fabra materialize', 'fabra materialize --feature favorite_category --incremental', 'fabra materialize --from 2025-01-01 --to 2025-02-01'],
+    graceful: true,
+    load: () => import('./commands/materialize.ts'),
   },
   {
     name: 'serve',

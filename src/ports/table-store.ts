@@ -55,6 +55,8 @@ export interface TableStore {
    * @throws FabraError BAD_QUERY naming the columns; SOURCE_FAILED.
    */
   check(view: ViewPlan, code: ViewCode): Promise<void>;
+  /** Registers the tables of an applied registry: runs and rows of those that are no longer there are forgotten. */
+  adopt(tables: readonly TableUnit[]): Promise<void>;
   /**
    * Runs the SQL and records what is new: file first, then the manifest. A run that was recorded and not put online is returned
    * again instead. Values that do not fit their type fail the run (BAD_VALUE) and change nothing.

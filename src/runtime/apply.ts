@@ -26,8 +26,19 @@ export async function planApply(project: Project, compiled: Compiled): Promise<{
 }
 
 /**
+ * Asks the sources of new and changed views whether columns and types fit; nothing is read.
+ * @throws FabraError BAD_QUERY naming view and column, SOURCE_FAILED.
+ */
+export async function checkViews(project: Project, compiled: Compiled): Promise<void> {
+  const applied = await project.catalog.applied();
+  for (const view of Object.values(compiled.registry.views))
+    if (view.sql !== null && applied?.registry.views[view.id]?.hash !== view.hash) await project.tables.check(view, compiled);
+}
+
+/**
  * Applies compiled definitions.
- * @throws FabraError BREAKING_CHANGE without `newVersion`, CONSENT_NEEDED when features go without `consent`.
+ * @throws FabraError BREAKING_CHANGE without `newVersion`, CONSENT_NEEDED when features go without `consent`; BAD_QUERY or
+ * SOURCE_FAILED from a new or changed view, and nothing is applied.
  */
 export async function applyRegistry(project: Project, compiled: Compiled, options: ApplyOptions): Promise<{ revision: number; changes: Change[]; changed: boolean }> {
   const { diff, next } = await planApply(project, compiled);
@@ -41,8 +52,11 @@ export async function applyRegistry(project: Project, compiled: Compiled, option
   const removed = diff.changes.filter(c => c.op === 'remove' && c.kind === 'feature');
   if (removed.length > 0 && !options.consent)
     throw new FabraError('CONSENT_NEEDED', `${removed.map(c => c.name).join(', ')}: removing them drops their data`, { hint: 'Run: fabra apply --yes' });
-  const revision = await project.catalog.apply(next, project.clock.now());
+  await checkViews(project, compiled);
   const { folds, triggers, tables } = compileUnits(next);
+  // Before anything else changes: what a table keeps must never outlive its rows online, or a run would find nothing new.
+  await project.tables.adopt([...tables.values()]);
+  const revision = await project.catalog.apply(next, project.clock.now());
   await project.online.adopt([...compileGroups(next).groups.values()], { folds, triggers, tables: [...tables.values()] });
   return { revision, changes: diff.changes, changed: true };
 }

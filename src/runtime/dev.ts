@@ -3,8 +3,9 @@ import type { FastifyInstance } from 'fastify';
 import { toFabraError } from '../lib/errors.ts';
 import { type Counters, noCounters } from '../ports/online-store.ts';
 import { renderPlan } from '../registry/diff.ts';
-import { applyRegistry, planApply } from './apply.ts';
+import { applyRegistry, checkViews, planApply } from './apply.ts';
 import type { Compiled, Project } from './project.ts';
+import { withSchedule } from './schedule.ts';
 import { createServer } from './server/index.ts';
 import { runWorker, type WorkerProgress } from './worker.ts';
 
@@ -86,6 +87,8 @@ export class DevSession {
     for (const line of renderPlan(diff)) this.options.note(line);
     if (diff.breaking || removed)
       return this.options.warn(diff.breaking ? 'not applied, it changes what features mean: fabra apply --new-version' : 'not applied, it removes features: fabra apply --yes');
+    // Before anything stops: a view that its source refuses leaves what runs running.
+    await checkViews(this.project, compiled);
     await this.halt();
     const { revision } = await applyRegistry(this.project, compiled, { newVersion: false, consent: false });
     this.options.note(`applied as revision ${revision}`);
@@ -105,7 +108,7 @@ export class DevSession {
   private work(compiled: Compiled): void {
     const stop = new AbortController();
     this.stopWorker = stop;
-    this.working = (async () => {
+    const worker = async () => {
       while (!stop.signal.aborted) {
         const before = this.counted;
         const onProgress = (p: WorkerProgress) => {
@@ -120,7 +123,17 @@ export class DevSession {
           await this.project.clock.sleep(RESTART_MS, stop.signal);
         }
       }
-    })();
+    };
+    this.working = withSchedule(
+      this.project,
+      compiled,
+      {
+        signal: stop.signal,
+        onRun: r => r.status === 'ok' && this.options.note(`${r.view}: ${r.rows} new rows of ${r.read}, ${r.seconds.toFixed(1)} s`),
+        onError: (e, view) => this.options.warn(`${view ?? 'recorded rows'}: ${e.code} ${e.message}${e.hint ? ` (${e.hint})` : ''}`),
+      },
+      worker,
+    );
   }
 
   private async halt(): Promise<void> {

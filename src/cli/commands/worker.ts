@@ -1,5 +1,6 @@
 /** `fabra worker`: reads the log and keeps the features up to date. */
-import { runWorker, type WorkerSummary } from '../../runtime/worker.ts';
+import { withSchedule } from '../../runtime/schedule.ts';
+import { runWorker, type WorkerProgress, type WorkerSummary } from '../../runtime/worker.ts';
 import type { Counters } from '../../ports/online-store.ts';
 import { columns, grouped, plural } from '../output.ts';
 import { withCompiled, withFile } from '../open.ts';
@@ -19,7 +20,13 @@ export const run: Run = async given => {
       const progress = await openProgress(out, 'worker', 'events');
       out.note(untilIdle ? 'reading the log to its end' : 'reading the log; Ctrl-C finishes the batch and stops');
       try {
-        const summary = await runWorker(project, compiled, {
+        const schedule = {
+          signal,
+          once: untilIdle,
+          onError: (e: { code: string; message: string; hint: string | null }, view: string | null) =>
+            out.note(`${view ?? 'recorded rows'}: ${e.code} ${e.message}${e.hint === null ? '' : ` (${e.hint})`}`),
+        };
+        const work = {
           untilIdle,
           standby: call.flags.standby === true,
           onStandby: () => out.note('another process works; this one takes over when it ends'),
@@ -27,9 +34,10 @@ export const run: Run = async given => {
           // Unset, the worker's own: looking at an embedded log is cheap, so an idle one is looked at every 50 ms.
           pollMs: origins.workerPollInterval === 'default' ? undefined : workerPollInterval * 1000,
           signal,
-          onBackfill: (done, total) => progress.update(done, total, 'new and changed features replay the log'),
-          onProgress: p => progress.update(p.counters.read, p.counters.read + p.lag, dropped(p.counters)),
-        });
+          onBackfill: (done: number, total: number) => progress.update(done, total, 'new and changed features replay the log'),
+          onProgress: (p: WorkerProgress) => progress.update(p.counters.read, p.counters.read + p.lag, dropped(p.counters)),
+        };
+        const summary = await withSchedule(project, compiled, schedule, () => runWorker(project, compiled, work));
         progress.end();
         out.answer(summary, () => lines(summary));
       } finally {

@@ -65,6 +65,22 @@ export class TableManifest {
     this.env.meta.putSync(`hg:${file.file}`, deleteAt);
   }
 
+  /** Inside a write transaction: forgets runs and files of all other tables. */
+  keepOnly(tables: readonly { id: string; hash: string }[], deleteAt: number): void {
+    const kept = new Set(tables.map(t => filePrefix(t.id, t.hash)));
+    for (const { key, value } of [...this.env.meta.getRange({ start: 'vf:', end: `vf:${END}` })]) {
+      const file = value as TableFile;
+      const prefix = key.slice(0, key.length - `${file.file}:${file.at ?? ''}`.length);
+      if (kept.has(prefix)) continue;
+      this.env.meta.removeSync(key);
+      this.env.meta.putSync(`hg:${file.file}`, deleteAt);
+    }
+    for (const { key, value } of [...this.env.meta.getRange({ start: 'vr:', end: `vr:${END}` })]) {
+      const run = value as KeptRun;
+      if (!kept.has(filePrefix(run.view, run.hash))) this.env.meta.removeSync(key);
+    }
+  }
+
   /** Inside a write transaction: changes a run that is there. */
   change(view: string, id: number, change: Partial<KeptRun>): void {
     const run = this.env.meta.get(runKey(view, id)) as KeptRun | undefined;

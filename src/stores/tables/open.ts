@@ -10,6 +10,7 @@ import { text } from '../../sql/columns.ts';
 import { Duck, type DuckValue } from '../duckdb/engine.ts';
 import type { Embedded } from '../embedded/env.ts';
 import { requireJob } from '../embedded/jobs.ts';
+import { GRACE_MS } from '../history/manifest.ts';
 import { append, flush } from './given.ts';
 import { Lookups } from './lookup.ts';
 import { joined, type KeptRun, TableManifest } from './manifest.ts';
@@ -58,6 +59,10 @@ class FileTables implements TableStore {
     } finally {
       db.close();
     }
+  }
+
+  async adopt(tables: readonly TableUnit[]): Promise<void> {
+    this.options.env.write(() => this.manifest.keepOnly(tables, this.options.clock.now() + GRACE_MS));
   }
 
   run(view: ViewPlan, code: ViewCode, options: RunOptions, job: JobLease, signal: AbortSignal): Promise<ViewRun> {
