@@ -29,16 +29,30 @@ export function pushableView({ registry }: Pick<Compiled, 'registry'>, feature: 
   return view;
 }
 
+/** Where rows go: what is served, history, or both. */
+export type PushTo = 'online' | 'offline' | 'online_and_offline';
+
 /**
- * Puts rows of one view; served when this resolves.
+ * Puts rows of one view; served when this resolves, and kept for history.
  * @throws FabraError BAD_KEY, BAD_VALUE naming the row; nothing is written then.
  */
-export async function pushRows(project: Pick<Project, 'online'>, compiled: Compiled, view: ViewPlan, rows: readonly PushRow[]): Promise<void> {
-  const table = compileUnits(compiled.registry).tables.get(view.id)!;
-  await project.online.putRows(
-    rows.map((row, i) => putOf(compiled, view, table, row, `rows[${i}]`)),
-    { record: true, ...(table.materialized && { ready: [table] }) },
-  );
+export async function pushRows(project: Pick<Project, 'online' | 'tables'>, compiled: Compiled, view: ViewPlan, rows: readonly PushRow[]): Promise<void> {
+  await putViews(project, compiled, [{ view, rows }], 'online_and_offline');
+}
+
+/** Rows of several views, all checked before the first is written. */
+export async function putViews(
+  project: Pick<Project, 'online' | 'tables'>,
+  compiled: Compiled,
+  given: readonly { view: ViewPlan; rows: readonly PushRow[] }[],
+  to: PushTo,
+): Promise<void> {
+  const units = compileUnits(compiled.registry).tables;
+  const tables = given.map(({ view }) => units.get(view.id)!);
+  const puts = given.flatMap(({ view, rows }, v) => rows.map((row, i) => putOf(compiled, view, tables[v]!, row, `rows[${i}]`)));
+  if (to === 'offline') return project.tables.append(puts);
+  const ready = tables.filter(t => t.materialized);
+  await project.online.putRows(puts, { record: to === 'online_and_offline', ...(ready.length > 0 && { ready }) });
 }
 
 function putOf({ registry, code }: Compiled, view: ViewPlan, table: TableUnit, row: PushRow, path: string): RowPut {
@@ -60,7 +74,7 @@ function putOf({ registry, code }: Compiled, view: ViewPlan, table: TableUnit, r
     const fits = code.types.get(f.id)?.safeParse(value);
     if (fits?.success === false)
       throw new FabraError('BAD_VALUE', `${path}: ${f.name} does not fit its type: ${fits.error.issues[0]?.message ?? 'it is refused'}`, { path: `${path}.${f.name}` });
-    return value;
+    return fits ? fits.data : value;
   });
   return { table, key, row: { eff: row.ts, ts: row.ts, created: row.created, text: canonicalJson(values), gone: false } };
 }

@@ -82,6 +82,12 @@ function derivedText(v: Value, int64: boolean): string | undefined {
   }
 }
 
+/** A value as JSON with whole numbers of any size as numbers; undefined when it has none. */
+export function cellText(f: FeaturePlan, { value }: Cell): string | undefined {
+  if (f.type.base !== 'int64') return f.kind === 'derive' ? derivedText(value, false) : valueText(value, false);
+  return Array.isArray(value) ? `[${value.map(v => v ?? NULL).join(',')}]` : value === null ? NULL : String(value);
+}
+
 function write(f: FeaturePlan, cell: Cell, times: Times): Written {
   const int64 = f.type.base === 'int64';
   const value = f.kind === 'derive' ? derivedText(cell.value, int64) : valueText(cell.value, int64);

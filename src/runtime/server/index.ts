@@ -10,6 +10,7 @@ import { FeatureReader } from '../reader.ts';
 import { FORBIDDEN, keyCheck } from './auth.ts';
 import { asHttpError, errorBody, type RouteName, sendError, unmatched } from './errors.ts';
 import { eventRoutes } from './events.ts';
+import { feastRoutes } from './feast.ts';
 import { featureRoutes } from './features.ts';
 import { healthRoutes } from './health.ts';
 import { Names } from './names.ts';
@@ -70,6 +71,7 @@ export function createServer(project: Project, compiled: Compiled, options: Serv
   healthRoutes(app, parts);
   featureRoutes(app, parts);
   eventRoutes(app, parts);
+  feastRoutes(app, parts);
   return app;
 }
 
