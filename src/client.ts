@@ -2,7 +2,23 @@
  * A typed client of `fabra serve`, for any runtime with `fetch`: Node, browsers, edge. It needs nothing of Node, and the
  * definitions it is given may be types alone: `client.features<typeof ranking>('ranking', …)`.
  */
-import type { Asked, CellOf, CellsAsked, Instant, KeysAsked, Outgoing, PayloadOf, Published, PublishOptions, ReadArgs, ReadOptions, RowAsked, Status } from './define/asked.ts';
+import type {
+  Asked,
+  CellOf,
+  CellsAsked,
+  InputOfEvent,
+  Instant,
+  KeysAsked,
+  Keyless,
+  Outgoing,
+  Published,
+  PublishOptions,
+  ReadArgs,
+  ReadOptions,
+  RowAsked,
+  Status,
+  WithEntity,
+} from './define/asked.ts';
 import type { AnyFeature, Listed, Service, ValueOf } from './define/feature.ts';
 import type { EventDef } from './define/stream.ts';
 import { systemClock } from './lib/clock.ts';
@@ -65,11 +81,8 @@ export interface Client {
    * @throws FabraClientError UNKNOWN_EVENT, BAD_EVENT, UNREACHABLE …
    * @example await client.publish(purchase, { user_id: 'u1', amount: 9.99 }, { eventId: 'order-17' })
    */
-  publish<E extends EventDef, const O extends PublishOptions & { signal?: AbortSignal } = PublishOptions>(
-    event: E | TypeOf<E>,
-    payload: PayloadOf<E, O>,
-    options?: O,
-  ): Promise<Published>;
+  publish<E extends EventDef>(event: E | TypeOf<E>, payload: Keyless<E>, options: WithEntity & { signal?: AbortSignal }): Promise<Published>;
+  publish<E extends EventDef>(event: E | TypeOf<E>, payload: InputOfEvent<E>, options?: PublishOptions & { signal?: AbortSignal }): Promise<Published>;
   /** Publishes many in one request; a bad one costs no good one. */
   publishMany<E extends EventDef>(event: E | TypeOf<E>, events: readonly Outgoing<E>[], options?: { signal?: AbortSignal }): Promise<PublishOutcome[]>;
 }
@@ -85,7 +98,7 @@ export function createClient(options: ClientOptions): Client {
     const { signal, ...rest } = (given ?? {}) as CallOptions;
     if (rows.length === 0) return { names: [], rows: [] };
     const wanted = wantedOf(asked);
-    const answer = (await http.post('/v1/features', JSON.stringify({ ...wanted.body, ...bodyOf(rows, rest) }, plain), { signal })) as Answer;
+    const answer = (await http.post('/v1/features', JSON.stringify({ ...wanted.body, ...bodyOf(rows, rest, wanted.sent) }, plain), { signal })) as Answer;
     return { names: wanted.names ?? answer.metadata.names, rows: rows.map((_, r) => answer.results.map((_c, i) => cellAt(answer, i, r))) };
   };
   const shape = async <T>(asked: unknown, keys: unknown, given: unknown, of: (c: CellOf<unknown>) => T): Promise<unknown> => {
@@ -114,50 +127,58 @@ interface Read {
 interface Answer {
   metadata: { names: string[] };
   results: { values: unknown[]; statuses: Status[]; timestamps: (string | null)[]; reasons?: (string | null)[] }[];
-  stale?: { feature: string; row?: number; age_ms: number; max_age_ms: number }[];
+  stale?: { feature: string; rows: number[]; max_age_ms: number }[];
+  as_of: string;
 }
 
 const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : value);
 
 /** The body's part that says what is asked, and the names of the answer where they are known here. */
-function wantedOf(asked: unknown): { body: Fields; names?: readonly string[] } {
+function wantedOf(asked: unknown): { body: Fields; names?: readonly string[]; sent?: Record<string, string> } {
   if (typeof asked === 'string') return { body: { service: asked } };
   const service = asked as Service | null;
   if (service?.kind === 'service') return { body: { service: service.name } };
   const list = Array.isArray(asked) ? (asked as (Listed | string)[]) : [];
   if (list.length === 0) throw new FabraClientError('BAD_REQUEST', 'this is neither a service nor a list of features', { hint: 'Write client.features([userViews5m], …).' });
-  if (list.some(f => typeof f !== 'string' && f.kind === 'alias'))
-    throw new FabraClientError('BAD_REQUEST', 'aliases are read by a service', { hint: 'Export service(…) with the alias and ask for that.' });
-  const features = list.map(f => (typeof f === 'string' ? f : `${(f as AnyFeature).entity.name}.${f.name}`));
-  const names = features.map(f => f.slice(f.indexOf('.') + 1));
+  const features = list.map(f => {
+    if (typeof f === 'string') return f;
+    return f.kind === 'alias' ? { feature: idOf(f.feature), alias: f.alias, keys: f.keys } : idOf(f);
+  });
+  const names = features.map(f => (typeof f === 'string' ? f : f.feature).split('.').at(-1)!);
   const twice = names.find((n, i) => names.indexOf(n) < i);
   if (twice !== undefined) throw new FabraClientError('NAME_COLLISION', `two of these features are named '${twice}'`, { hint: 'Ask for them by a service with fullNames: true.' });
-  return { body: { features }, names };
+  // Features go by their full ids, so that no other entity's is meant.
+  const sent = Object.fromEntries(features.map((f, i) => [names[i]!, typeof f === 'string' ? f : names[i]!]));
+  return { body: { features }, names, sent };
 }
 
-function bodyOf(rows: readonly Fields[], { asOf, maxAge, strict, request }: ReadOptions & { request?: unknown }): Fields {
+const idOf = (f: AnyFeature): string => `${f.entity.name}.${f.name}`;
+
+function bodyOf(rows: readonly Fields[], { asOf, maxAge, strict, request }: ReadOptions & { request?: unknown }, sent: Record<string, string> = {}): Fields {
   const columns = [...new Set(rows.flatMap(r => Object.keys(r)))];
   return {
     entities: Object.fromEntries(columns.map(c => [c, rows.map(r => r[c])])),
     ...(request !== undefined && { request }),
     ...(asOf !== undefined && { as_of: timeText(asOf) }),
-    ...(maxAge !== undefined && { max_age: maxAge }),
+    ...(maxAge !== undefined && { max_age: typeof maxAge === 'string' ? maxAge : Object.fromEntries(Object.entries(maxAge).map(([n, d]) => [sent[n] ?? n, d])) }),
     ...(strict !== undefined && { strict }),
   };
 }
 
 const timeText = (t: Instant): string | number => (t instanceof Date ? t.toISOString() : t);
 
-function cellAt({ metadata, results, stale }: Answer, column: number, row: number): CellOf<unknown> {
+function cellAt({ metadata, results, stale, as_of }: Answer, column: number, row: number): CellOf<unknown> {
   const { values, statuses, timestamps, reasons } = results[column]!;
-  const ts = timestamps[row] ?? null;
-  const old = stale?.find(s => s.feature === metadata.names[column] && (s.row ?? 0) === row);
+  // Without key columns, one row stands for all.
+  const at = values.length === 1 ? 0 : row;
+  const ts = timestamps[at] ?? null;
+  const old = ts === null ? undefined : stale?.find(s => s.feature === metadata.names[column] && s.rows.includes(at));
   return {
-    value: values[row] ?? null,
-    status: statuses[row]!,
+    value: values[at] ?? null,
+    status: statuses[at]!,
     ts: ts === null ? null : Date.parse(ts),
-    ...(reasons?.[row] != null && { reason: reasons[row] }),
-    ...(old && { stale: { age: old.age_ms, maxAge: old.max_age_ms } }),
+    ...(reasons?.[at] != null && { reason: reasons[at] }),
+    ...(old && { stale: { age: Date.parse(as_of) - Date.parse(ts!), maxAge: old.max_age_ms } }),
   };
 }
 
@@ -168,12 +189,13 @@ function typeOf(event: unknown): string {
 
 /** Id and time are given here, before the first attempt: a second one is the same event. */
 function envelope({ payload, eventId, timestamp, entityId }: Sent): Fields {
-  return {
+  const around = {
     event_id: eventId ?? globalThis.crypto.randomUUID(),
     timestamp: timeText(timestamp ?? new Date(systemClock.now())),
     ...(entityId !== undefined && { entity_id: entityId }),
-    payload,
   };
+  // A payload with a column of that name goes flat: the server would take it for the envelope's.
+  return 'payload' in (payload as Fields) ? { ...(payload as Fields), ...around } : { ...around, payload };
 }
 
 async function publishMany(http: Http, type: string, events: readonly Sent[], signal: AbortSignal | undefined): Promise<PublishOutcome[]> {
@@ -264,4 +286,4 @@ function jsonOf(text: string): unknown {
   }
 }
 
-export type { Asked, CellOf, CellsAsked, Instant, KeysAsked, Outgoing, PayloadOf, Published, PublishOptions, ReadOptions, RowAsked, Status } from './define/asked.ts';
+export type { Asked, CellOf, CellsAsked, InputOfEvent, Instant, KeysAsked, Keyless, Outgoing, Published, PublishOptions, ReadOptions, RowAsked, Status } from './define/asked.ts';

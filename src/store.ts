@@ -2,7 +2,21 @@
  * A project's features in this process, without a server: reading, publishing, and the worker. Drivers load with
  * {@link openStore}, not before.
  */
-import type { Asked, CellOf, CellsAsked, KeysAsked, Outgoing, PayloadOf, Published, PublishOptions, PushedRow, ReadArgs, RowAsked } from './define/asked.ts';
+import type {
+  Asked,
+  CellOf,
+  CellsAsked,
+  InputOfEvent,
+  KeysAsked,
+  Keyless,
+  Outgoing,
+  Published,
+  PublishOptions,
+  PushedRow,
+  ReadArgs,
+  RowAsked,
+  WithEntity,
+} from './define/asked.ts';
 import type { AnyFeature, ValueOf } from './define/feature.ts';
 import type { EventDef } from './define/stream.ts';
 import { FabraError } from './lib/errors.ts';
@@ -44,7 +58,8 @@ export interface Store extends AsyncDisposable {
    * @throws FabraError UNKNOWN_EVENT, BAD_EVENT, OVERLOADED, DISK_FULL.
    * @example await store.publish(purchase, { user_id: 'u1', amount: 9.99 }, { eventId: 'order-17' })
    */
-  publish<E extends EventDef, const O extends PublishOptions = PublishOptions>(event: E, payload: PayloadOf<E, O>, options?: O): Promise<Published>;
+  publish<E extends EventDef>(event: E, payload: Keyless<E>, options: WithEntity): Promise<Published>;
+  publish<E extends EventDef>(event: E, payload: InputOfEvent<E>, options?: PublishOptions): Promise<Published>;
   /** Publishes many in one flush; a bad one costs no good one. */
   publishMany<E extends EventDef>(event: E, events: readonly Outgoing<E>[]): Promise<PublishOutcome[]>;
   /**

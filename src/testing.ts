@@ -2,7 +2,7 @@
  * Features under test: events in, values out, by the real engine, worker and handlers, on a private store that is gone afterwards
  * and a clock that the test owns. No server, no project, no waiting.
  */
-import type { Asked, CellsAsked, Instant, KeysAsked, PayloadOf, PushedRow, ReadArgs, RowAsked } from './define/asked.ts';
+import type { Asked, CellsAsked, InputOfEvent, Instant, KeysAsked, Keyless, PushedRow, ReadArgs, RowAsked } from './define/asked.ts';
 import type { AnyFeature } from './define/feature.ts';
 import type { EventDef } from './define/stream.ts';
 import type { Harness } from './runtime/testing/harness.ts';
@@ -53,7 +53,8 @@ export interface FeatureTest<A extends Asked> extends AsyncDisposable {
    * An event arrives, with its time: the order of the calls is the order of arrival. Nothing is read before the next {@link FeatureTest.at}.
    * @example t.event(view, { user_id: 'u1', product_id: 'p1' }, '12:00')
    */
-  event<E extends EventDef, const O extends EventOptions = EventOptions>(event: E, payload: PayloadOf<E, O>, at: TestTime, options?: O): this;
+  event<E extends EventDef>(event: E, payload: Keyless<E>, at: TestTime, options: EventOptions & { entityId: string | number }): this;
+  event<E extends EventDef>(event: E, payload: InputOfEvent<E>, at: TestTime, options?: EventOptions): this;
   /**
    * Rows of a feature by SQL or of a pushed one, instead of its source.
    * @example t.rows(favorite, [{ user_id: 'u1', value: 'books', at: '11:00' }])

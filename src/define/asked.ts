@@ -19,8 +19,8 @@ export type Instant = string | number | Date;
 export interface ReadOptions {
   /** Values as they were at this instant; now when unset. */
   asOf?: Instant;
-  /** Values older than this are stale, whatever their feature says. */
-  maxAge?: DurationText;
+  /** Values older than this are stale, whatever their feature says; for all, or by name of the answer. */
+  maxAge?: DurationText | Readonly<Record<string, DurationText>>;
   /** Stale values make the read fail with STALE_FEATURES. */
   strict?: boolean;
 }
@@ -58,9 +58,12 @@ export interface PublishOptions {
   entityId?: string | number;
 }
 /** With `entityId`, the payload may leave its key out. */
-export type PayloadOf<E, O> = O extends { entityId: string | number } ? Partial<InputOfEvent<E>> : InputOfEvent<E>;
+export type Keyless<E> = Partial<InputOfEvent<E>>;
+export interface WithEntity extends PublishOptions {
+  entityId: string | number;
+}
 /** One of many events. */
-export type Outgoing<E> = PublishOptions & ({ payload: InputOfEvent<E> } | { payload: Partial<InputOfEvent<E>>; entityId: string | number });
+export type Outgoing<E> = PublishOptions & ({ payload: InputOfEvent<E> } | { payload: Keyless<E>; entityId: string | number });
 
 /** Where an event is: durable in the log. */
 export interface Published {

@@ -1,6 +1,5 @@
 /** Reading and publishing by definitions instead of names: what the embedded store and the test harness share. */
 import type { Cell } from '../engine/values.ts';
-import { type DurationText, parseDuration } from '../lib/duration.ts';
 import { FabraError } from '../lib/errors.ts';
 import { didYouMean, suggest } from '../lib/text.ts';
 import { readInstant } from '../lib/time.ts';
@@ -8,6 +7,7 @@ import { derivePlan } from './derive.ts';
 import type { Compiled, Project } from './project.ts';
 import { Publisher, type PublishResult } from './publish.ts';
 import { type PushRow, pushableView, pushRows } from './push.ts';
+import { limitOf, maxAgeOf, refuseStale, staleOf } from './read/stale.ts';
 import { FeatureReader } from './reader.ts';
 import { keyText } from './server/request.ts';
 
@@ -32,7 +32,7 @@ interface Selection {
 export interface AccessOptions {
   asOf?: unknown;
   request?: unknown;
-  maxAge?: DurationText;
+  maxAge?: unknown;
   strict?: boolean;
 }
 
@@ -86,18 +86,19 @@ export class FeatureAccess {
 
   private async cells({ columns }: Selection, rows: Row[], at: number, request: unknown, options: AccessOptions): Promise<AccessCell[][]> {
     const { registry } = this.compiled;
-    const asked = options.maxAge === undefined ? null : parseDuration(options.maxAge, 'maxAge');
+    const plans = columns.map(c => registry.features[c.id]!);
+    const names = columns.map(c => c.name);
+    const allowed = maxAgeOf(options.maxAge, names, 'maxAge');
     const features = columns.map(({ id, keys }) => (Object.keys(keys).length === 0 ? id : { id, keys }));
     const { cells } = await this.reader.read({ features, rows, at, request });
-    const out = cells.map(row =>
+    if (options.strict) refuseStale(staleOf(plans, names, cells, at, allowed));
+    const limits = plans.map((f, i) => limitOf(f, names[i]!, allowed));
+    return cells.map(row =>
       row.map((cell, i): AccessCell => {
-        const maxAge = asked ?? registry.features[columns[i]!.id]!.maxAge;
-        if (maxAge === undefined || cell.ts === null || at - cell.ts <= maxAge) return cell;
-        return { ...cell, stale: { age: at - cell.ts, maxAge } };
+        const limit = limits[i]!;
+        return limit === null || cell.ts === null || at - cell.ts <= limit ? cell : { ...cell, stale: { age: at - cell.ts, maxAge: limit } };
       }),
     );
-    if (options.strict) refuseStale(out, columns);
-    return out;
   }
 
   /** Durable when resolved; one result per event. */
@@ -253,13 +254,4 @@ function requestsOf(request: unknown, selection: Selection, rows: number): unkno
     });
   else request.forEach((r, i) => check(r, `request[${i}]`));
   return request ?? undefined;
-}
-
-function refuseStale(rows: readonly AccessCell[][], columns: readonly Column[]): void {
-  const old = columns.filter((_, i) => rows.some(row => row[i]!.stale));
-  if (old.length > 0)
-    throw new FabraError('STALE_FEATURES', `older than they may be: ${old.map(c => c.id).join(', ')}`, {
-      hint: 'Is the worker running? See: fabra freshness. Without strict the values are given.',
-      retry: true,
-    });
 }

@@ -226,6 +226,7 @@ export async function client(): Promise<void> {
   await c.features([credits], {});
   await c.publish(credit, { user_id: 'u1', amount: 1 });
   await c.publish<typeof credit>('credit', { user_id: 'u1', amount: 1 });
+  await c.publish<typeof credit>('bank/credit', { amount: 1 }, { entityId: 'u1' });
   // @ts-expect-error another event's name
   await c.publish<typeof credit>('debit', { user_id: 'u1', amount: 1 });
   // @ts-expect-error a wrong field

@@ -103,7 +103,7 @@ describe('reading', () => {
     expect(cells.spent.stale).toBeUndefined();
     await expect(store.features([purchases1h], { user_id: 'u1' }, { asOf, strict: true })).rejects.toMatchObject({
       code: 'STALE_FEATURES',
-      message: expect.stringContaining('user.purchases_1h'),
+      message: expect.stringContaining('purchases_1h'),
     });
     await expect(store.features([spent], { user_id: 'u1' }, { maxAge: '5m', strict: true })).rejects.toMatchObject({ code: 'STALE_FEATURES' });
     expect(await store.features([spent], { user_id: 'u1' }, { maxAge: '1d', strict: true })).toEqual({ spent: 50 });
