@@ -1,8 +1,10 @@
 /** Handlers on the embedded store: what they are given, what they leave, and what becomes of failures. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, it } from 'vitest';
+import { compileUnits } from '../../src/engine/units.ts';
+import { systemClock } from '../../src/lib/clock.ts';
 import { jsonLogger } from '../../src/lib/log.ts';
 import { reasonOf, retryAt } from '../../src/runtime/handlers/retry.ts';
 import { DAY, define, eventsOf, foldAt, newHandlers, type Running, rowAt, type Sent, STREAM, valueAt, waitingOf, work } from '../support/handlers.ts';
@@ -300,13 +302,14 @@ describe('when a turn is tried again', () => {
 });
 
 describe('beside the worker', () => {
-  it('a handler added while an older worker ran gets the events since then, and none before', async () => {
+  it('a handler added while an older worker ran gets the events since then, and none before; a new fold gets all', async () => {
     const first = `export const n = feature(user, 'n', on(click, { type: z.number(), handle: ({ current }) => (current ?? 0) + 1 }));`;
     const run = await newHandlers('added', first, eventsOf(times(5, () => ({}))));
     await work(run);
     const wider = await define(
       run.dir,
-      `${first}export const m = feature(user, 'm', on(click, { type: z.string(), handle: ({ event, current }) => (current ?? '') + event.event_id + ' ' }));`,
+      `${first}export const m = feature(user, 'm', on(click, { type: z.string(), handle: ({ event, current }) => (current ?? '') + event.event_id + ' ' }));
+       export const all = feature(user, 'all', fold(click, { state: z.number(), initial: 0, step: s => s + 1 }));`,
     );
     await applyRegistry(run.project, wider, { newVersion: false, consent: false });
     await appendAll(
@@ -327,6 +330,7 @@ describe('beside the worker', () => {
     const now = { ...run, compiled: wider };
     await work(now);
     expect(await valueAt(now, 'user.m', 'u1')).toBe('a b c ');
+    expect(await foldAt(now, 'user.all', 'u1'), 'a fold begins with the log').toBe(8);
     expect(await valueAt(now, 'user.n', 'u1')).toBe(8);
     await run.project.close();
   });
@@ -345,6 +349,54 @@ describe('beside the worker', () => {
     expect(await waitingOf(run)).toEqual({ 'user.n': 10 });
     expect(await work(run)).toMatchObject({ read: 0, handled: 10 });
     expect(await waitingOf(run)).toEqual({ 'user.n': 0 });
+    await run.project.close();
+  });
+
+  it('a handler that goes on past the grace is told by its signal; its event stays queued as if it had not been tried', async () => {
+    const run = await newHandlers(
+      'grace',
+      `export const n = feature(user, 'n', on(click, { type: z.number(), handle: async ({ attempt, signal }) => {
+         note('attempt ' + attempt + ' ' + signal.aborted);
+         if (existsSync(import.meta.dirname + '/free')) return 1;
+         await new Promise(r => signal.addEventListener('abort', r));
+         note('told');
+         throw new Error('stopped'); } }));`,
+      eventsOf([{}]),
+    );
+    const stop = new AbortController();
+    // The five seconds of grace pass at once.
+    run.project.clock = { now: systemClock.now, sleep: (ms, signal) => systemClock.sleep(ms === 5_000 ? 20 : ms, signal) };
+    const running = work(run, { untilIdle: false, signal: stop.signal });
+    while (readNotes(run) < 1) await sleep(5);
+    stop.abort();
+    expect(await running).toMatchObject({ handled: 0, retried: 0, dead: 0 });
+    writeFileSync(join(run.dir, 'free'), '');
+    expect(await work(run)).toMatchObject({ handled: 1 });
+    expect(notes(run)).toEqual(['attempt 1 false', 'told', 'attempt 1 false']);
+    await run.project.close();
+  });
+
+  it('a pair that another process changed meanwhile is run again from what is there', async () => {
+    const run = await newHandlers(
+      'conflict',
+      `export const n = feature(user, 'n', on(click, { type: z.string(), handle: async ({ event, current, get }) => {
+         note(event.event_id);
+         while (!existsSync(import.meta.dirname + '/go')) await new Promise(r => setTimeout(r, 5));
+         return (current ?? '') + event.event_id + ' '; } }));`,
+      eventsOf([{}, {}, {}]),
+    );
+    const running = work(run);
+    while (readNotes(run) < 1) await sleep(5);
+    const { online, env } = run.project;
+    const { triggers } = compileUnits(run.compiled.registry);
+    const { queues } = await online.dueTurns(triggers, Date.now(), { queues: 1, turns: 1 }, new Set());
+    const { unit, key, version, turns } = queues[0]!;
+    const lease = { epoch: (env.meta.get('lease') as { epoch: number }).epoch, release: async () => {} };
+    const theirs = { eff: DAY, ts: DAY, created: turns[0]!.seq, text: '["theirs "]', gone: false };
+    expect(await online.commitTurns(lease, [{ unit, key, version, done: [{ seq: turns[0]!.seq, row: theirs, puts: [] }] }])).toEqual(['ok']);
+    writeFileSync(join(run.dir, 'go'), '');
+    expect(await running).toMatchObject({ handled: 2 });
+    expect(await valueAt(run, 'user.n', 'u1')).toBe('theirs e1 e2 ');
     await run.project.close();
   });
 
