@@ -163,7 +163,7 @@ describe('materialize', () => {
 
   it('T28, T32, T33, T34, P55: booleans, six runs, integer keys, no NaN, a newer null', async () => {
     const src = source('d', { file: 'd.csv', time: 'seen' });
-    const text = sql`select k as user_id, seen, ok, score from d`;
+    const text = sql`select k as user_id, seen, ok, cast(score as double) as score from d`;
     const defs = {
       ok: feature(user, 'ok', query(src, text, { type: z.boolean(), materialize: true })),
       score: feature(user, 'score', query(src, text, { type: z.number(), materialize: true })),
