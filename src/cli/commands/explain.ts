@@ -45,6 +45,7 @@ function json(x: Explanation): Record<string, unknown> {
     offline: cell(x.offline),
     offline_note: x.offlineNote,
     same: x.same,
+    comparable: x.comparable,
     recount: x.recount && { ...cell(x.recount), same: x.recountSame },
     frame: x.frame && { from: x.frame.from === null ? null : iso(x.frame.from), to: iso(x.frame.to) },
     events: x.sides.map(s => ({ side: s.name, what: s.what, events: s.events.map(event) })),

@@ -47,7 +47,7 @@ class Log {
   customer(n: number): void {
     const { picks } = this;
     const home = Array.from({ length: 3 }, () => picks.below(TERMINALS));
-    this.pay(n, START + picks.below(HOUR), { kind: 'credit', amount: picks.between(120_000, 300_000), terminal: null });
+    this.pay(n, START + picks.below(HOUR), { kind: 'credit', amount: picks.between(300_000, 500_000), terminal: null });
     for (let day = 0; day < DAYS; day++)
       for (let left = picks.between(1, 4); left > 0; left--) {
         const at = START + day * DAY + picks.between(7 * 60, 22 * 60) * MINUTE + picks.below(60_000);
