@@ -156,7 +156,9 @@ export function onlineTurnConformance(name: string, makeStore: () => Promise<Sto
       expect((await reader.dueTurns(triggers, NOW + 4, ALL, new Set(['user.mail\u0000a']))).nextAt).toBeNull();
       expect(await dueAt(reader, triggers, NOW + 5), 'the older event first').toEqual(['user.mail a: a1!1 a2', 'user.mail b: b1']);
       expect(await reader.waiting([mail])).toEqual({ 'user.mail': 3 });
-      expect(await store.commitTurns(lease, [failedOf(await queueOf(store, mail, 'a'), { retryAt: NOW + 50 })])).toEqual(['ok']);
+      const q2 = await queueOf(store, mail, 'a');
+      expect(await store.commitTurns(lease, [failedOf(q2, { retryAt: NOW + 50 })])).toEqual(['ok']);
+      expect(await store.commitTurns(lease, [failedOf(q2, { retryAt: NOW + 99 })]), 'the same failure once more').toEqual(['conflict']);
       expect(await dueAt(reader, triggers, NOW + 50)).toEqual(['user.mail a: a1!2 a2', 'user.mail b: b1']);
       // Some done, then one that failed: that one starts with its own attempts.
       const q = await queueOf(store, mail, 'a');
