@@ -72,13 +72,21 @@ describe('definitions', () => {
     .filter(n => n !== '' && !n.startsWith('type ') && n !== 'FabraError');
   const HEAD = `import { ${values.join(', ')} } from 'fabra';\nimport { z } from 'zod';`;
 
-  /** Blocks of a page in order; one that begins with an import begins another file. */
-  function modules(file: string): { at: string; text: string }[] {
-    const out: { at: string; text: string }[] = [];
+  /**
+   * Blocks of a page in order; one that begins with an import begins another file, and so does one that begins with its name
+   * (`// score.ts`): such files may import each other, and only `features.ts` is compiled.
+   */
+  function modules(file: string): { at: string; text: string; name: string | null }[] {
+    const out: { at: string; text: string; name: string | null }[] = [];
+    const page = path.basename(file, '.md');
     for (const b of parts(file).blocks.filter(b => b.kind === 'ts')) {
-      const text = b.lines.join('\n');
-      if (/^import\b/.test(text)) out.push({ at: b.at, text });
-      else if (out.length === 0) out.push({ at: b.at, text: `${HEAD}\n${text}` });
+      const text = b.lines.join('\n').replaceAll(/from '\.\/([\w.-]+)\.ts'/g, `from './docs.${page}.$1.generated.ts'`);
+      const name = /^\/\/ ([\w.-]+\.ts)$/.exec(b.lines[0]!)?.[1];
+      const known = name === undefined ? undefined : out.find(m => m.name === name);
+      if (known) known.text += `\n${text}`;
+      else if (name !== undefined) out.push({ at: b.at, text, name });
+      else if (/^import\b/.test(text)) out.push({ at: b.at, text, name: null });
+      else if (out.length === 0) out.push({ at: b.at, text: `${HEAD}\n${text}`, name: null });
       else out[out.length - 1]!.text += `\n${text}`;
     }
     return out;
@@ -95,7 +103,9 @@ describe('definitions', () => {
     const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, ROOT);
     const host = ts.createCompilerHost(options);
     // Not on disk, but beside the sources, where 'zod' is found.
-    const texts = new Map(all.map((m, i) => [path.join(ROOT, `test/types/docs.${i}.generated.ts`), m]));
+    const texts = new Map(
+      all.map((m, i) => [path.join(ROOT, `test/types/docs.${m.name ? `${path.basename(m.at.split(':')[0]!, '.md')}.${m.name.slice(0, -3)}` : i}.generated.ts`), m]),
+    );
     const { getSourceFile, fileExists } = host;
     host.fileExists = name => texts.has(name) || fileExists(name);
     host.getSourceFile = (name, target) => (texts.has(name) ? ts.createSourceFile(name, texts.get(name)!.text, target) : getSourceFile(name, target));
@@ -110,7 +120,9 @@ describe('definitions', () => {
   });
 
   it('compile as features.ts, or are read as fabra.config.ts', async () => {
-    for (const { at, text } of all) {
+    for (const { at, text, name } of all) {
+      // Programs run elsewhere: test/e2e/recipes.test.ts.
+      if (name !== null && name !== 'features.ts') continue;
       const dir = newDir();
       if (text.includes('defineConfig(')) {
         writeFileSync(path.join(dir, 'fabra.config.ts'), text);
@@ -128,7 +140,7 @@ describe('definitions', () => {
   });
 
   it('say all that can be imported', () => {
-    const page = read('docs/definitions.md') + read('docs/commands.md');
+    const page = ['definitions', 'commands', 'embedding', 'recipes', 'testing'].map(p => read(`docs/${p}.md`)).join('');
     expect(values.length).toBeGreaterThan(20);
     expect(values.filter(n => !new RegExp(`\\b${n}\\b`).test(page))).toEqual([]);
   });
