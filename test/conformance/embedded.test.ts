@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import * as lmdb from 'lmdb';
 import { afterAll, expect, it } from 'vitest';
 import { EmbeddedBus } from '../../src/bus/embedded.ts';
+import { compareRows } from '../../src/engine/units.ts';
 import { openEmbedded } from '../../src/stores/embedded/env.ts';
 import { EmbeddedOnlineStore } from '../../src/stores/embedded/online.ts';
 import { drop, peek } from '../../src/stores/embedded/outbox.ts';
@@ -17,7 +18,7 @@ import { onlineFoldConformance } from './online-folds.ts';
 import { onlineRowConformance } from './online-rows.ts';
 import { onlineStoreConformance } from './online-store.ts';
 import { onlineTurnConformance } from './online-turns.ts';
-import { rowOf, table } from './units.ts';
+import { rowBy, rowOf, rowsAt, table } from './units.ts';
 
 async function folder() {
   const dir = mkdtempSync(join(tmpdir(), 'fabra-conf-'));
@@ -77,6 +78,21 @@ it('two processes append to the embedded log at once: no offset lost', { timeout
   const got = (await new EmbeddedBus(env).poll('s', 0, 0, 10_000)).map(r => JSON.parse(Buffer.from(r.bytes).toString()) as { who: string; i: number });
   expect(got.length).toBe(800);
   for (const who of ['a', 'b']) expect(got.filter(g => g.who === who).map(g => g.i)).toEqual(Array.from({ length: 400 }, (_, i) => i));
+  await close();
+});
+
+it('three processes write rows of one key at once: the newest stay, each is recorded, and this process sees them', { timeout: 30_000 }, async () => {
+  const { dir, env, close } = await folder();
+  const store = new EmbeddedOnlineStore(env);
+  const unit = table('user.t');
+  await store.adopt([], { folds: [], triggers: [], tables: [unit] });
+  expect(await rowsAt(store, unit, ['u'], 100_003)).toEqual([null]);
+  const children = await Promise.all([1, 2, 3].map(who => startChild({ dir, role: 'put-rows', table: unit, who, count: 200 })));
+  for (const c of children) expect(await c.ended, c.errors()).toMatchObject({ code: 0 });
+  const all = [1, 2, 3].flatMap(who => Array.from({ length: 200 }, (_, i) => rowBy(who, i))).sort(compareRows);
+  for (const row of all.slice(-32)) expect(await rowsAt(store, unit, ['u'], row.eff)).toEqual([row.text]);
+  expect(await rowsAt(store, unit, ['u'], all.at(-33)!.eff)).toEqual(['expired']);
+  expect((await store.outbox(0, 1_000)).map(r => r.row).sort(compareRows)).toEqual(all);
   await close();
 });
 

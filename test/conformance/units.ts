@@ -49,6 +49,12 @@ export const table = (id: string, more: Partial<TableUnit> = {}): TableUnit => (
 export const recorded = (t: TriggerUnit): TableUnit => table(t.id, { hash: t.hash, inclusive: false });
 export const rowOf = (eff: number, more: Partial<TableRow> = {}): TableRow => ({ eff, ts: eff, created: null, text: `[${eff}]`, gone: false, ...more });
 
+/** The `i`-th row of a writer. */
+export function rowBy(who: number, i: number): TableRow {
+  const ts = (i * 7_919 + who * 104_729) % 100_003;
+  return { eff: ts, ts, created: null, text: `["${who}/${i}"]`, gone: false };
+}
+
 export interface Draft {
   ts: number;
   id: string;

@@ -4,9 +4,11 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { compileGroups } from '../../src/engine/group.ts';
+import type { TableUnit } from '../../src/engine/units.ts';
 import { toFabraError } from '../../src/lib/errors.ts';
 import { runWorker } from '../../src/runtime/worker.ts';
 import { Publisher } from '../../src/runtime/publish.ts';
+import { rowBy } from '../conformance/units.ts';
 import { DequeuedFirstStore, DyingTurnsStore, MarksFirstStore, PausingStore, RecordedFirstStore, RowsFirstStore, SelfKillingStore } from './stores.ts';
 import { APPENDED, appendAll, compileAt, openTestProject, SHOP_STREAM, sampleRecords, type TestProject } from './project.ts';
 
@@ -27,6 +29,8 @@ export type Job = { dir: string } & (
   /** One event of this type after the other; `say` names each that is on disk. */
   | { role: 'publish'; type: string; ids: string[]; payload: object }
   | { role: 'append-numbers'; stream: string; who: string; count: number }
+  /** Rows of one key, one a commit, their times in no order. */
+  | { role: 'put-rows'; table: TableUnit; who: number; count: number }
   | { role: 'get'; instants: number[]; keys: number }
   | { role: 'reader'; forMs: number; at: number }
   | { role: 'view'; forMs: number }
@@ -92,6 +96,9 @@ async function main(job: Job): Promise<void> {
       say({ done: true, published: job.ids.length });
       break;
     }
+    case 'put-rows':
+      for (let i = 0; i < job.count; i++) await project.online.putRows([{ table: job.table, key: 'u', row: rowBy(job.who, i) }], { record: true });
+      break;
     case 'append-numbers': {
       for (let i = 0; i < job.count; i++) {
         const { first } = await project.bus.append(job.stream, [{ bytes: Buffer.from(JSON.stringify({ who: job.who, i })) }], APPENDED);
