@@ -9,6 +9,8 @@ export interface ScheduleOptions {
   signal: AbortSignal;
   /** Every view that has a schedule runs once, and that is all. */
   once?: boolean;
+  /** Nothing runs before this resolves: a worker that waits for another one leaves the schedule to it. */
+  after?: Promise<void>;
   onRun?(summary: ViewSummary): void;
   /** A view or the flush failed; the schedule goes on. */
   onError?(error: { code: string; message: string; hint: string | null }, view: string | null): void;
@@ -20,6 +22,7 @@ const FLUSH_MS = MINUTE;
 /** Runs views with `every` at start and then as often as they say, until the signal aborts. Rows recorded meanwhile go to files. */
 export async function runSchedule(project: Project, compiled: Compiled, options: ScheduleOptions): Promise<void> {
   const { clock } = project;
+  if (options.after) await Promise.race([options.after, aborted(options.signal)]);
   const start = clock.now();
   const views = materializedViews(compiled).filter(v => v.every !== null);
   const due = new Map(views.map(v => [v.id, start]));
@@ -41,6 +44,8 @@ export async function runSchedule(project: Project, compiled: Compiled, options:
   }
   await flushRows(project, compiled, options);
 }
+
+const aborted = (signal: AbortSignal): Promise<void> => new Promise(resolve => (signal.aborted ? resolve() : signal.addEventListener('abort', () => resolve(), { once: true })));
 
 async function runView(project: Project, compiled: Compiled, view: string, incremental: boolean, options: ScheduleOptions): Promise<void> {
   try {

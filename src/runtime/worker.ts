@@ -27,6 +27,8 @@ export interface WorkerOptions {
   standby?: boolean;
   /** It waits. */
   onStandby?(): void;
+  /** It is the one that works now. */
+  onStart?(): void;
   signal: AbortSignal;
   onProgress?(p: WorkerProgress): void;
   /** While new or changed features replay the log: offset reached, and the one to reach. */
@@ -63,6 +65,7 @@ export async function runWorker(project: Project, compiled: Compiled, options: W
   if (!lease) return { ...noCounters(), ...noHandlerCounts(), seconds: 0, byType: {} };
   try {
     if (options.standby) await requireApplied(project, compiled.registry);
+    options.onStart?.();
     return await new WorkerRun(project, compiled, options, lease).run();
   } finally {
     await lease.release();

@@ -1,5 +1,6 @@
 /** `fabra backfill`: computes new and changed features from the log now, without waiting for a worker. */
 import { compileGroups } from '../../engine/group.ts';
+import { compileUnits } from '../../engine/units.ts';
 import { runWorker } from '../../runtime/worker.ts';
 import { withCompiled } from '../open.ts';
 import { plural } from '../output.ts';
@@ -9,9 +10,9 @@ import type { Run } from '../spec.ts';
 export const run: Run = call =>
   withCompiled(call, async (project, compiled) => {
     const { out, signal } = call;
-    const groups = [...compileGroups(compiled.registry).groups.values()];
-    const statuses = await Promise.all(groups.map(g => project.online.groupStatus(g)));
-    const waiting = groups.filter((_, i) => statuses[i] && !statuses[i].ready).map(g => g.id);
+    const parts = [...compileGroups(compiled.registry).groups.values(), ...compileUnits(compiled.registry).folds];
+    const statuses = await Promise.all(parts.map(p => project.online.groupStatus(p)));
+    const waiting = parts.filter((_, i) => statuses[i] && !statuses[i].ready).map(p => p.id);
     const progress = await openProgress(out, 'backfill', 'events');
     try {
       const summary = await runWorker(project, compiled, {
@@ -23,7 +24,7 @@ export const run: Run = call =>
       });
       progress.end();
       out.answer({ groups: waiting, read: summary.read, seconds: summary.seconds }, () => [
-        waiting.length === 0 ? 'nothing was waiting for a backfill' : `${plural(waiting.length, 'group')} computed from the log: ${waiting.join(', ')}`,
+        waiting.length === 0 ? 'nothing was waiting for a backfill' : `${plural(waiting.length, 'group')} of windows and folds computed from the log: ${waiting.join(', ')}`,
       ]);
     } finally {
       progress.end();

@@ -20,14 +20,17 @@ export const run: Run = async given => {
       const progress = await openProgress(out, 'worker', 'events');
       out.note(untilIdle ? 'reading the log to its end' : 'reading the log; Ctrl-C finishes the batch and stops');
       try {
+        let works = () => {};
         const schedule = {
           signal,
+          after: new Promise<void>(resolve => (works = resolve)),
           once: untilIdle,
           onError: (e: { code: string; message: string; hint: string | null }, view: string | null) =>
             out.note(`${view ?? 'recorded rows'}: ${e.code} ${e.message}${e.hint === null ? '' : ` (${e.hint})`}`),
         };
         const work = {
           untilIdle,
+          onStart: works,
           standby: call.flags.standby === true,
           onStandby: () => out.note('another process works; this one takes over when it ends'),
           batchSize: workerBatchSize ?? undefined,
