@@ -1,5 +1,6 @@
 /** What Prometheus reads from a server. Label values come from the registry and the route table, never from a request. */
 import { Counter, Gauge, type Metric, Registry as PromRegistry } from 'prom-client';
+import { compileUnits } from '../engine/units.ts';
 import type { Counters } from '../ports/online-store.ts';
 import type { Registry } from '../registry/types.ts';
 import { OTHER } from './batch.ts';
@@ -199,6 +200,16 @@ export class ServerMetrics {
           const { max } = (await project.online.streamMark(stream, 0)).admit;
           if (max !== null) this.set({ stream }, (max - registry.streams[stream]!.lateness) / 1000);
         }
+      },
+    });
+    const { triggers } = compileUnits(registry);
+    new Gauge({
+      name: 'fabra_handlers_waiting',
+      help: 'Events that wait for a handler',
+      labelNames: ['feature'],
+      registers,
+      async collect() {
+        for (const [feature, n] of Object.entries(await project.online.waiting(triggers))) this.set({ feature }, n);
       },
     });
     new Gauge({
