@@ -187,11 +187,14 @@ function typeOf(event: unknown): string {
   return text.split('/').map(encodeURIComponent).join('/');
 }
 
-/** Id and time are given here, before the first attempt: a second one is the same event. */
+/**
+ * Id and time are given here, before the first attempt: a second one is the same event. For a caller's own id the server keeps the
+ * time it gave first, so that the same id from another process is the same event too.
+ */
 function envelope({ payload, eventId, timestamp, entityId }: Sent): Fields {
   const around = {
     event_id: eventId ?? globalThis.crypto.randomUUID(),
-    timestamp: timeText(timestamp ?? new Date(systemClock.now())),
+    ...(timestamp !== undefined ? { timestamp: timeText(timestamp) } : eventId === undefined && { timestamp: new Date(systemClock.now()).toISOString() }),
     ...(entityId !== undefined && { entity_id: entityId }),
   };
   // A payload with a column of that name goes flat: the server would take it for the envelope's.
