@@ -194,7 +194,7 @@ class Compiler {
       if (type) this.#tables.set(f, type);
       return;
     }
-    if (f.entity.key.length === 0 && !isDerived(f.spec))
+    if (f.entity.keyed && f.entity.key.length === 0 && !isDerived(f.spec))
       this.#problems.add(f, `${label}: entity '${f.entity.name}' has no key, so no event belongs to it`, 'Give it query(…), pushed(…) or derive(…).');
     const plan = isDerived(f.spec) ? this.derived(f, f.spec, label) : isTriggered(f.spec) ? this.triggered(f, label) : this.windowed(f, label);
     if (plan) this.#parts.features[idOf(f)] = plan;
