@@ -42,13 +42,22 @@ const millis = (v: DuckValue): number | null => (v === null ? null : Math.floor(
 /** Decimal text without zeros at its end: `1.0` and `1` are one key. */
 const trimmed = (v: string): string => (v.includes('.') ? v.replace(/\.?0+$/, '') : v);
 
+/** A single value of JSON as its text; null when it is none. NDJSON with texts and numbers in one field comes so. */
+function jsonText(v: DuckValue): string | null {
+  const text = v === null ? 'null' : String(v);
+  if (text.startsWith('"')) return JSON.parse(text) as string;
+  return text === 'null' || /^[[{]/.test(text) ? null : text;
+}
+
 /** A key part as text: integers canonical, `1` also where the source has 1.0. Null for a type that makes no key. */
 export function keyOf(c: ResultColumn): Taken<string> | null {
   if (INTEGER.test(c.type) || TEXT.test(c.type) || c.type === 'BOOLEAN' || c.type === 'DATE') return { sql: asText(c), read: v => (v === null || v === '' ? null : String(v)) };
   if (DECIMAL.test(c.type)) return { sql: asText(c), read: v => (v === null ? null : trimmed(String(v))) };
   if (FLOAT.test(c.type)) return { sql: column(c), read: v => (Number.isFinite(v) ? (Number.isInteger(v) ? BigInt(v as number).toString() : String(v)) : null) };
   if (isTime(c.type)) return { sql: micros(c), read: v => (v === null ? null : iso(millis(v)!)) };
-  return null;
+  if (c.type !== 'JSON') return null;
+  const part = (text: string | null): string | null => (text === null || text === '' ? null : /^-?\d+\.\d+$/.test(text) ? trimmed(text) : text);
+  return { sql: asText(c), read: v => part(jsonText(v)) };
 }
 
 /** An instant in epoch ms, floored. */
@@ -57,7 +66,8 @@ export function timeOf(c: ResultColumn): Taken<number> | null {
   if (isTime(c.type) || c.type === 'DATE') return { sql: micros(c), read: v => instant(millis(v)) };
   if (INTEGER.test(c.type) || FLOAT.test(c.type)) return { sql: column(c), read: instant };
   if (DECIMAL.test(c.type)) return { sql: asText(c), read: v => instant(v === null ? null : Number(v)) };
-  if (c.type === 'VARCHAR' || c.type === 'JSON') return { sql: asText(c), read: v => (v === '' ? null : instant(v)) };
+  if (c.type === 'VARCHAR') return { sql: asText(c), read: v => (v === '' ? null : instant(v)) };
+  if (c.type === 'JSON') return { sql: asText(c), read: v => instant(jsonText(v)) };
   return null;
 }
 

@@ -113,7 +113,11 @@ export class FileRows implements RowSource {
 
   error(e: unknown): FabraError {
     if (e instanceof FabraError) return e;
-    const message = (e instanceof Error ? e.message : String(e)).replace(/^Failed to extract statements: /, '').split('\n\nLINE ')[0]!.split('\nLINE ')[0]!.trim();
+    const message = (e instanceof Error ? e.message : String(e))
+      .replace(/^Failed to extract statements: /, '')
+      .split('\n\nLINE ')[0]!
+      .split('\nLINE ')[0]!
+      .trim();
     if (/^INTERRUPT/i.test(message)) return new FabraError('INTERRUPTED', `the SQL of view '${this.options.view.id}' was stopped`);
     if (/No files found/.test(message)) {
       const files = (this.plan.files ?? []).join(', ');
