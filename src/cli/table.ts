@@ -141,10 +141,13 @@ export const COMMANDS: CommandSpec[] = [
     summary: 'the values of an entity now, or at an instant',
     options: [
       { flags: '--request <json>', text: 'request data for derived features' },
-      { flags: '--with <keys>', text: 'keys of other entities, for derived features: product_id=p9' },
+      { flags: '--with <keys>', text: 'keys of other entities, for derived features and aliases: product_id=p9' },
+      { flags: '--max-age <age>', text: 'name values older than this as stale: 30s, or feature=30s,other=1m' },
+      { flags: '--strict', text: 'fail when a value is stale (exit 1)' },
+      { flags: '--full-names', text: 'name the values entity__feature' },
     ],
     common: ['asOf', 'features', 'service'],
-    examples: ['fabra get user u_10293', 'fabra get session u_10293,s_9c1d --as-of 2025-01-15T12:35:00Z --json'],
+    examples: ['fabra get user u_10293', 'fabra get user u_10293 --max-age 5m --strict', 'fabra get session u_10293,s_9c1d --as-of 2025-01-15T12:35:00Z --json'],
     load: () => import('./commands/get.ts'),
   },
   {

@@ -5,8 +5,10 @@ import { formatDuration } from '../../lib/duration.ts';
 import { toJson } from '../../lib/json.ts';
 import { parseKey, showKey } from '../../lib/text.ts';
 import { iso } from '../../lib/time.ts';
-import type { Registry } from '../../registry/types.ts';
-import { FeatureReader } from '../../runtime/reader.ts';
+import type { FeaturePlan, Registry } from '../../registry/types.ts';
+import { type MaxAge, maxAgeOf, refuseStale, staleOf } from '../../runtime/read/stale.ts';
+import { FeatureReader, type FeatureRef } from '../../runtime/reader.ts';
+import { Names, type Selection } from '../../runtime/server/names.ts';
 import { clip, columns } from '../output.ts';
 import { servable, readCompiled } from '../open.ts';
 import { chosenFeatures, entityOf, keysOf, requestOf } from '../select.ts';
@@ -15,6 +17,7 @@ import type { OpenedProject } from '../wire.ts';
 
 const DAY = 86_400_000;
 const MAX_VALUE = 40;
+const MAX_DETAIL = 60;
 
 export const run: Run = call =>
   readCompiled(call, async (project, compiled) => {
@@ -22,18 +25,57 @@ export const run: Run = call =>
     const { registry, code } = await servable(project, compiled);
     const entity = entityOf(registry, args[0]!);
     const key = parseKey(args[1]!, entity.key);
-    const ids = featuresOf(registry, entity.name, common);
     const row = { ...keysOf(flags.with as string | undefined), ...Object.fromEntries(entity.key.map((c, i) => [c, key[i]!])) };
+    const picked = pick(new Names(registry, code), entity.name, row, call);
     const at = common.asOf ?? project.clock.now();
-    const { cells } = await new FeatureReader(project, registry, code).read({ features: ids, rows: [row], at, request: requestOf(flags.request as string | undefined) });
-    const answer = ids.map((id, i) => ({ name: registry.features[id]!.name, cell: cells[0]![i]! }));
-    out.answer({ entity: entity.name, key: showKey(key), as_of: iso(at), features: Object.fromEntries(answer.map(({ name, cell }) => [name, cellJson(cell)])) }, () => [
+    const request = requestOf(flags.request as string | undefined);
+    const { cells } = await new FeatureReader(project, registry, code).read({ features: picked.map(p => p.ref), rows: [row], at, request });
+    const [plans, names] = [picked.map(p => p.plan), picked.map(p => p.name)];
+    const stale = staleOf(plans, names, cells, at, maxAge(flags.maxAge as string | undefined, names));
+    if (flags.strict === true) refuseStale(stale);
+    const answer = names.map((name, i) => ({ name, cell: cells[0]![i]!, stale: stale.find(x => x.feature === name) }));
+    const document = { entity: entity.name, key: showKey(key), as_of: iso(at), features: Object.fromEntries(answer.map(({ name, cell }) => [name, cellJson(cell)])) };
+    out.answer(stale.length === 0 ? document : { ...document, degraded: true, stale: stale.map(({ rows: _, ...x }) => x) }, () => [
       `${entity.name} ${showKey(key)} as of ${iso(at)}`,
-      ...columns([['FEATURE', 'VALUE', 'STATUS', 'AGE'], ...answer.map(({ name, cell }) => [name, clip(shown(cell.value), MAX_VALUE), status(cell), age(cell, at)])]),
+      ...columns([
+        ['FEATURE', 'VALUE', 'STATUS', 'AGE'],
+        ...answer.map(x => [
+          x.name,
+          clip(shown(x.cell.value), MAX_VALUE),
+          status(x.cell),
+          age(x.cell, at) + (x.stale ? ` (stale: at most ${formatDuration(x.stale.max_age_ms)})` : ''),
+        ]),
+      ]),
     ]);
     if (common.asOf === undefined) await noteOldLog(project, registry, at, call);
     return 0;
   });
+
+interface Picked {
+  ref: string | FeatureRef;
+  name: string;
+  plan: FeaturePlan;
+}
+
+/** Of a service: what is about the entity, and what the keys given suffice for; else by their names, or all of the entity. */
+function pick(names: Names, entity: string, row: Record<string, string>, { common, flags }: Invocation): Picked[] {
+  const full = flags.fullNames === true;
+  const zip = ({ refs, plans, names: called }: Selection): Picked[] => refs.map((ref, i) => ({ ref, plan: plans[i]!, name: called[i]! }));
+  if (common.service === undefined || common.features) {
+    const list = zip(names.list(featuresOf(names.registry, entity, common), 'features', full));
+    return full ? list : list.map(p => ({ ...p, name: p.plan.name }));
+  }
+  const all = zip(names.service(common.service, full || undefined));
+  const given = all.filter(p => p.plan.entity === entity || names.needs(p.ref).every(c => row[c] !== undefined));
+  if (given.length > 0) return given;
+  throw new FabraError('NOT_FOUND', `the service ${common.service} has no feature of ${entity}`, { hint: 'See: fabra compile' });
+}
+
+/** `30s`, or `feature=30s,other=1m`. */
+function maxAge(text: string | undefined, names: readonly string[]): MaxAge {
+  if (!text?.includes('=')) return maxAgeOf(text, names, '--max-age');
+  return maxAgeOf(Object.fromEntries(text.split(',').map(part => [part.slice(0, part.indexOf('=')).trim(), part.slice(part.indexOf('=') + 1)])), names, '--max-age');
+}
 
 /** All of the entity's, or those asked for that are about it. */
 function featuresOf(registry: Registry, entity: string, common: Invocation['common']): string[] {
@@ -44,20 +86,20 @@ function featuresOf(registry: Registry, entity: string, common: Invocation['comm
     const other = ids.find(id => !mine(id))!;
     throw new FabraError('BAD_FLAG', `${other} is not about ${entity}`, { hint: `Ask for it with: fabra get ${registry.features[other]!.entity} <key>` });
   }
-  if (own.length === 0)
-    throw new FabraError('NOT_FOUND', `${common.service === undefined ? entity : `the service ${common.service}`} has no feature of ${entity}`, { hint: 'See: fabra compile' });
+  if (own.length === 0) throw new FabraError('NOT_FOUND', `${entity} has no feature`, { hint: 'See: fabra compile' });
   return own;
 }
 
-export const cellJson = ({ value, status: s, ts, reason }: Cell): Record<string, unknown> => ({
+export const cellJson = ({ value, status: s, ts, reason, detail }: Cell): Record<string, unknown> => ({
   value,
   status: s,
   ts: ts === null ? null : iso(ts),
   ...(reason !== undefined && { reason }),
+  ...(detail !== undefined && { detail }),
 });
 
 const shown = (value: Value): string => (typeof value === 'string' ? value : toJson(value));
-const status = ({ status: s, reason }: Cell): string => (reason === undefined ? s : `${s} (${reason})`);
+const status = ({ status: s, reason, detail }: Cell): string => (reason === undefined ? s : `${s} (${reason}${detail === undefined ? '' : `: ${clip(detail, MAX_DETAIL)}`})`);
 const age = ({ ts }: Cell, at: number): string => (ts === null ? '-' : formatDuration(at - ts));
 
 /** A log of another day gives empty windows now: say so, and what to type. */

@@ -136,6 +136,13 @@ export class Names {
     throw new FabraError('UNKNOWN_ENTITY', `there is no entity ${JSON.stringify(name)}`, { path: 'entity', hint: suggest(name, Object.keys(this.registry.entities)) });
   }
 
+  /** Columns of the request that one entry of a selection needs. */
+  needs(ref: Selection['refs'][number]): string[] {
+    const id = typeof ref === 'string' ? ref : ref.id;
+    const alias = typeof ref === 'string' ? null : { alias: ref.alias ?? '', keys: ref.keys ?? {} };
+    return this.select([{ id, alias, name: id }]).columns;
+  }
+
   private idOf(name: string, path: string): string {
     if (Object.hasOwn(this.registry.features, name)) return name;
     const ids = this.short.get(name);

@@ -1,36 +1,13 @@
 /** OpenAPI 3.1 of what this server answers, from its registry: features, services, entities and events by name. */
-import type { ColumnPlan, EventPlan, FeaturePlan, Registry, ValueType } from '../../registry/types.ts';
-
-type Json = Record<string, unknown>;
-
-const ERRORS: Record<string, string> = {
-  400: 'The request is wrong',
-  403: 'The API key is missing or wrong',
-  404: 'No such name',
-  413: 'Too large',
-  415: 'Wrong content type',
-  503: 'The stores do not answer',
-};
-const STATUSES = ['PRESENT', 'NULL_VALUE', 'NOT_FOUND', 'OUTSIDE_MAX_AGE', 'DEFAULTED', 'ERROR'];
-const INSTANT = {
-  anyOf: [
-    { type: 'string', format: 'date-time' },
-    { type: 'integer', description: 'epoch milliseconds' },
-  ],
-};
-const STAMP = { anyOf: [{ type: 'string', format: 'date-time' }, { type: 'null' }] };
-const POSITION = { type: 'object', description: 'Next offset per stream/partition that the answer holds', additionalProperties: { type: 'integer' } };
-
-const ref = (name: string): Json => ({ $ref: `#/components/schemas/${name}` });
-const json = (schema: Json, description: string): Json => ({ description, content: { 'application/json': { schema } } });
-const text = (description: string, type = 'text/plain'): Json => ({ description, content: { [type]: { schema: { type: 'string' } } } });
-const failures = (...codes: number[]): Json => Object.fromEntries([...codes, 403].map(c => [c, json(ref('Error'), ERRORS[c] ?? 'The event is wrong')]));
+import type { ColumnPlan, EventPlan, FeaturePlan, Registry, ServicePlan, ValueType } from '../../registry/types.ts';
+import { feastPaths, feastSchemas } from './openapi-feast.ts';
+import { failures, INSTANT, type Json, json, list, POSITION, ref, STAMP, STATUSES, text } from './openapi-parts.ts';
 
 export function openApi(registry: Registry): Json {
   return {
     openapi: '3.1.0',
     info: { title: 'fabra', version: registry.hash.slice(0, 12), description: 'Features out, events in.' },
-    paths: { ...healthPaths(), ...featurePaths(registry), ...eventPaths(registry) },
+    paths: { ...healthPaths(), ...featurePaths(registry), ...eventPaths(registry), ...feastPaths(registry) },
     components: {
       schemas: schemas(registry),
       securitySchemes: { bearer: { type: 'http', scheme: 'bearer' }, key: { type: 'apiKey', in: 'header', name: 'x-api-key' } },
@@ -57,7 +34,7 @@ function featurePaths(registry: Registry): Json {
       post: {
         operationId: 'getFeatures',
         requestBody: { required: true, content: { 'application/json': { schema: ref('FeaturesRequest') } } },
-        responses: { 200: json(ref('FeaturesAnswer'), 'One result per feature, one entry per row'), ...failures(400, 404, 413, 415) },
+        responses: { 200: json(ref('FeaturesAnswer'), 'One result per feature, one entry per row'), ...failures(400, 404, 413, 415, 503) },
       },
     },
     '/v1/features/{entity}/{key}': {
@@ -69,8 +46,22 @@ function featurePaths(registry: Registry): Json {
           query('features', 'Names, separated by commas; all of the entity when left out', { type: 'string' }),
           query('service', 'Name of a service', { type: 'string' }),
           query('as_of', 'Read as of this instant', INSTANT),
+          query('max_age', 'Name values older than this as stale: 30s, 5m', { type: 'string' }),
+          query('strict', 'Fail when a value is stale', { type: 'boolean' }),
+          query('full_names', 'Name the values entity__feature', { type: 'boolean' }),
         ],
-        responses: { 200: json(ref('EntityAnswer'), 'The features of one key'), ...failures(400, 404) },
+        responses: { 200: json(ref('EntityAnswer'), 'The features of one key'), ...failures(400, 404, 503) },
+      },
+    },
+    '/v1/cache/{entity}/{key}': {
+      delete: {
+        operationId: 'dropCached',
+        description: 'Forgets on-demand values that this server keeps for a key',
+        parameters: [
+          { name: 'entity', in: 'path', required: true, schema: { type: 'string', enum: Object.keys(registry.entities) } },
+          { name: 'key', in: 'path', required: true, description: 'Percent-encoded parts joined by commas', schema: { type: 'string' } },
+        ],
+        responses: { 204: { description: 'Forgotten' }, ...failures(400, 404) },
       },
     },
   };
@@ -154,17 +145,48 @@ const ERROR: Json = {
   },
 };
 
+function featuresRequest(registry: Registry, keys: readonly string[]): Json {
+  const services = Object.keys(registry.services);
+  const alias = {
+    type: 'object',
+    required: ['feature', 'alias', 'keys'],
+    properties: { feature: { type: 'string' }, alias: { type: 'string' }, keys: { type: 'object', additionalProperties: { type: 'string' } } },
+    additionalProperties: false,
+  };
+  const duration = { type: 'string', description: '30s, 5m, 1h' };
+  return {
+    type: 'object',
+    required: ['entities'],
+    properties: {
+      entities: {
+        type: 'object',
+        description: 'Key columns, all of the same length',
+        properties: Object.fromEntries(keys.map(k => [k, list({ type: ['string', 'integer'] })])),
+        additionalProperties: false,
+      },
+      features: { type: 'array', items: { anyOf: [{ type: 'string' }, alias] }, minItems: 1 },
+      service: services.length > 0 ? { type: 'string', enum: services } : { type: 'string' },
+      request: { description: 'For derived features: one object, or a list of one per row', anyOf: [{ type: 'object' }, list({ type: 'object' })] },
+      as_of: INSTANT,
+      full_names: { type: 'boolean', description: 'Name the values entity__feature, alias__feature' },
+      max_age: { description: 'Older values are named as stale: for all, or by name', anyOf: [duration, { type: 'object', additionalProperties: duration }] },
+      strict: { type: 'boolean', description: 'Fail with STALE_FEATURES when a value is stale' },
+    },
+    oneOf: [{ required: ['features'] }, { required: ['service'] }],
+    additionalProperties: false,
+  };
+}
+
 function schemas(registry: Registry): Json {
-  const keys = [...new Set(Object.values(registry.entities).flatMap(e => e.key))];
-  const list = (items: Json): Json => ({ type: 'array', items });
+  const keys = [...new Set([...Object.values(registry.entities).flatMap(e => e.key), ...Object.values(registry.services).flatMap(renamedKeys)])];
   const status = { type: 'string', enum: STATUSES };
   const result = {
     type: 'object',
     required: ['values', 'statuses', 'timestamps'],
     properties: { values: list({}), statuses: list(status), timestamps: list(STAMP), reasons: list({ type: ['string', 'null'] }) },
   };
-  const cell = { type: 'object', required: ['value', 'status', 'ts'], properties: { value: {}, status, ts: STAMP, reason: { type: 'string' } } };
-  const services = Object.keys(registry.services);
+  const cell = { type: 'object', required: ['value', 'status', 'ts'], properties: { value: {}, status, ts: STAMP, reason: { type: 'string' }, detail: { type: 'string' } } };
+  const degraded = { degraded: { type: 'boolean', description: 'Some values are older than allowed' }, stale: list(ref('Stale')) };
   return {
     Error: ERROR,
     Features: {
@@ -172,32 +194,16 @@ function schemas(registry: Registry): Json {
       description: 'Type of each feature by entity.name',
       properties: Object.fromEntries(Object.values(registry.features).map(f => [f.id, featureSchema(f)])),
     },
-    FeaturesRequest: {
-      type: 'object',
-      required: ['entities'],
-      properties: {
-        entities: {
-          type: 'object',
-          description: 'Key columns, all of the same length',
-          properties: Object.fromEntries(keys.map(k => [k, list({ type: ['string', 'integer'] })])),
-          additionalProperties: false,
-        },
-        features: { type: 'array', items: { type: 'string' }, minItems: 1 },
-        service: services.length > 0 ? { type: 'string', enum: services } : { type: 'string' },
-        request: { description: 'For derived features: one object, or a list of one per row', anyOf: [{ type: 'object' }, list({ type: 'object' })] },
-        as_of: INSTANT,
-      },
-      oneOf: [{ required: ['features'] }, { required: ['service'] }],
-      additionalProperties: false,
-    },
+    FeaturesRequest: featuresRequest(registry, keys),
     FeaturesAnswer: {
       type: 'object',
       required: ['metadata', 'results', 'as_of', 'position'],
       properties: {
         metadata: { type: 'object', properties: { names: list({ type: 'string' }) } },
         results: list(result),
-        as_of: { type: 'string', format: 'date-time' },
+        as_of: { type: 'string', format: 'date-time', description: 'How fresh a value is: this less its timestamp' },
         position: POSITION,
+        ...degraded,
       },
     },
     EntityAnswer: {
@@ -208,9 +214,18 @@ function schemas(registry: Registry): Json {
         as_of: { type: 'string', format: 'date-time' },
         features: { type: 'object', additionalProperties: cell },
         position: POSITION,
+        ...degraded,
       },
     },
+    Stale: {
+      type: 'object',
+      required: ['feature', 'age_ms', 'max_age_ms', 'rows'],
+      properties: { feature: { type: 'string' }, age_ms: { type: 'integer' }, max_age_ms: { type: 'integer' }, rows: list({ type: 'integer' }) },
+    },
+    ...feastSchemas(registry, keys),
     Accepted: { type: 'object', required: ['event_id', 'position'], properties: { event_id: { type: 'string' }, position: { type: 'string' } } },
     Lines: { type: 'object', properties: { accepted: { type: 'integer' }, rejected: { type: 'integer' }, results: list({ type: 'object' }) } },
   };
 }
+
+const renamedKeys = ({ aliases }: ServicePlan): string[] => (aliases ?? []).flatMap(a => Object.values(a?.keys ?? {}));
