@@ -85,7 +85,7 @@ describe('events over HTTP, two worker processes', () => {
     const b = start(dir, ['worker', '--standby']);
     await until('the second waits', () => b.err().includes('another process works'));
     const sent = Promise.all(Array.from({ length: 200 }, (_, i) => post(`${server.url}/ingest/click`, { event_id: `e${i}`, entity_id: 'u1', payload: {} })));
-    await until('some are counted', async () => Number(await valueOf(server.url, 'n')) > 0);
+    await until('some are counted', async () => Number(await valueOf(server.url, 'n')) >= 20);
     a.child.kill('SIGKILL');
     expect(await a.ended).toMatchObject({ signal: 'SIGKILL' });
     const midway = Number(await valueOf(server.url, 'n'));
@@ -93,6 +93,7 @@ describe('events over HTTP, two worker processes', () => {
     expect((await sent).map(r => r.status).every(s => s === 202)).toBe(true);
     await until('all are counted', async () => (await valueOf(server.url, 'n')) === 200);
     expect(await writer()).toBe(b.child.pid);
+    expect(await (await fetch(`${server.url}/metrics`)).text()).toContain('fabra_handlers_waiting{feature="user.n"} 0\n');
 
     const began = Date.now();
     expect(await post(`${server.url}/ingest/buy`, { entity_id: 'u1', payload: { n: 500 } })).toMatchObject({ status: 202 });
