@@ -92,25 +92,27 @@ type Settled<V> = Awaited<V>;
  * @example derive({ inputs: { cr: userCr24h }, request: z.object({ total: z.number() }), compute: ({ cr }, { request }) => (cr ?? 0) * request.total })
  * @example derive({ timeout: '50ms', cache: '1s', compute: async (_, { keys, signal }) => fetchEmbedding(keys.user_id, signal) })
  */
-export function derive<I extends Record<string, AnyFeature>, S extends z.ZodType, V>(
+export function derive<I extends Record<string, AnyFeature>, S extends z.ZodType, V extends T | Promise<T>, T = Settled<V>>(
   spec: DeriveOptions & {
     inputs: I;
     request: S;
-    type?: z.ZodType<Settled<V>>;
+    type?: z.ZodType<T>;
     compute: Compute<I, z.output<S>, V>;
   },
-): Derived<Settled<V>, KeysOfFeature<I[keyof I]>, z.input<S> & RequestsOf<I>>;
-export function derive<I extends Record<string, AnyFeature>, V>(
+): Derived<T, KeysOfFeature<I[keyof I]>, z.input<S> & RequestsOf<I>>;
+export function derive<I extends Record<string, AnyFeature>, V extends T | Promise<T>, T = Settled<V>>(
   spec: DeriveOptions & {
     inputs: I;
-    type?: z.ZodType<Settled<V>>;
+    type?: z.ZodType<T>;
     compute: Compute<I, undefined, V>;
   },
-): Derived<Settled<V>, KeysOfFeature<I[keyof I]>, RequestsOf<I>>;
-export function derive<S extends z.ZodType, V>(
-  spec: DeriveOptions & { request: S; type?: z.ZodType<Settled<V>>; compute: Compute<Record<never, never>, z.output<S>, V> },
-): Derived<Settled<V>, never, z.input<S>>;
-export function derive<V>(spec: DeriveOptions & { type?: z.ZodType<Settled<V>>; compute: Compute<Record<never, never>, undefined, V> }): Derived<Settled<V>, never, unknown>;
+): Derived<T, KeysOfFeature<I[keyof I]>, RequestsOf<I>>;
+export function derive<S extends z.ZodType, V extends T | Promise<T>, T = Settled<V>>(
+  spec: DeriveOptions & { request: S; type?: z.ZodType<T>; compute: Compute<Record<never, never>, z.output<S>, V> },
+): Derived<T, never, z.input<S>>;
+export function derive<V extends T | Promise<T>, T = Settled<V>>(
+  spec: DeriveOptions & { type?: z.ZodType<T>; compute: Compute<Record<never, never>, undefined, V> },
+): Derived<T, never, unknown>;
 export function derive(
   spec: DeriveOptions & { inputs?: Record<string, AnyFeature>; request?: z.ZodType; type?: z.ZodType; compute: (inputs: never, context: never) => unknown },
 ): Derived {

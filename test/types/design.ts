@@ -145,3 +145,8 @@ check<Equal<RequestOf<typeof twice>['cart_total'], number>>();
 check<Equal<RequestOf<typeof twice>['hour'], number>>();
 export const plain = feature(user, 'plain', derive({ inputs: { views: userViews5m }, compute: ({ views }) => (views > 3 ? 'many' : null) }));
 check<Equal<ValueOf<typeof plain>, 'many' | null>>();
+/** Async code with a type that is stated: the type is the value's, not the promise's. */
+export const later = feature(user, 'later', derive({ inputs: { views: userViews5m }, type: z.array(z.number()), timeout: '50ms', compute: async ({ views }) => [views] }));
+check<Equal<ValueOf<typeof later>, number[]>>();
+export const sooner = feature(user, 'sooner', derive({ type: z.string(), compute: (_, { now }) => (now > 0 ? 'a' : 'b') }));
+check<Equal<ValueOf<typeof sooner>, string>>();

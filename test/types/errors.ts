@@ -91,6 +91,8 @@ derive({ inputs: { views }, request: z.object({ total: z.number() }), compute: (
 derive({ inputs: { views }, request: z.object({ total: z.string() }), compute: ({ views }, { request }) => views * request.total });
 // @ts-expect-error the stated type is another one
 derive({ inputs: { views }, type: z.string(), compute: ({ views }) => views });
+// @ts-expect-error so is the one that its promise gives
+derive({ inputs: { views }, type: z.string(), compute: async ({ views }) => views });
 
 // Services.
 // @ts-expect-error an event is no feature

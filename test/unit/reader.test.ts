@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
+import type { DeriveContext, DeriveOptions } from '../../src/define/feature.ts';
 import { alias, count, derive, entity, feature, pushed, query, service, source, sql, stream } from '../../src/index.ts';
 import { type Clock, systemClock } from '../../src/lib/clock.ts';
 import { compileDefinitions } from '../../src/registry/compile.ts';
@@ -49,7 +50,7 @@ function readerOf(defs: Record<string, unknown>, clock: Clock = systemClock) {
   return { compiled, reader, read, logged };
 }
 
-const derived = <V>(spec: Parameters<typeof derive<V>>[0]) => feature(user, 'f', derive<V>(spec));
+const derived = (spec: DeriveOptions & { compute: (inputs: Record<never, never>, context: DeriveContext<undefined>) => unknown }) => feature(user, 'f', derive(spec));
 
 describe('on-demand values', () => {
   it('T12 T15 T17: computed, null gives the default, a promise is awaited, sync or async by its word', async () => {
