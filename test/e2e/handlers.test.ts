@@ -127,6 +127,7 @@ describe('fabra dlq', () => {
     body: string,
   ) => `export const risky = feature(user, 'risky', on(click, { type: z.number(), retries: { max: 3, delay: '5ms' }, handle: ({ event, current }) => { ${body} return (current ?? 0) + 1; } }));
 export const clicks = feature(user, 'clicks', on(click, { type: z.number(), handle: ({ current }) => (current ?? 0) + 1 }));
+export const never = feature(session, 'never', on(click, { type: z.number(), handle: () => { throw new NonRetriableError('never'); } }));
 `;
 
   it('retry after a fix applies an event exactly once; purge asks first', async () => {
@@ -162,6 +163,13 @@ export const clicks = feature(user, 'clicks', on(click, { type: z.number(), hand
     expect(await run('dlq', 'retry', '--all', '--feature', 'riskyy')).toMatchObject({ code: 2, stdout: expect.stringContaining('user.risky') });
     expect((await run('worker', '--until-idle')).json()).toMatchObject({ handled: 0 });
     expect(await value('risky')).toBe(1);
+
+    // A key of two parts is shown as it is typed.
+    await run('publish', 'click', '{"user_id": "u9", "session_id": "s:1"}');
+    expect((await run('worker', '--until-idle')).json()).toMatchObject({ handled: 2, dead: 1 });
+    const [composite] = (await run('dlq', 'list')).json<{ letters: { seq: number; handler: object | null }[] }>().letters.filter(l => l.handler);
+    expect(composite!.handler).toMatchObject({ feature: 'session.never', key: 'u9,s:1', attempts: 1 });
+    expect((await run('dlq', 'purge', String(composite!.seq), '--yes')).json()).toMatchObject({ purged: 1 });
 
     // One that no definition takes stays, and says why; then it goes.
     const [{ seq }] = (await run('dlq', 'list')).json<{ letters: [{ seq: number }] }>().letters;

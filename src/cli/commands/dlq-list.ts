@@ -1,19 +1,23 @@
 /** `fabra dlq list`: events that were rejected, those that a handler gave up, and why. */
 import { iso } from '../../lib/time.ts';
-import { deadJson } from '../dead.ts';
+import { deadJson, deadKey } from '../dead.ts';
 import { clip, columns, plural } from '../output.ts';
 import type { DeadLetter } from '../../ports/online-store.ts';
+import type { Registry } from '../../registry/types.ts';
 import type { Run } from '../spec.ts';
 import { withProject } from '../wire.ts';
 
 export const run: Run = call =>
-  withProject(call, async ({ online }) => {
+  withProject(call, async ({ online, catalog }) => {
     const { flags, out } = call;
     const after = (flags.after as number | undefined) ?? 0;
     const limit = (flags.limit as number | undefined) ?? 20;
     const [letters, total] = [await online.deadLetters(after, limit), await online.deadCount()];
-    out.answer({ total, letters: letters.map(l => deadJson(l.seq, l.letter)) }, () => [
-      ...(letters.length === 0 ? [] : columns([['SEQ', 'STREAM', 'OFFSET', 'AT', 'HANDLER', 'ATTEMPTS', 'EVENT ID', 'REASON'], ...letters.map(row)], [0, 2, 5])),
+    const registry = (await catalog.applied())?.registry;
+    out.answer({ total, letters: letters.map(l => deadJson(l.seq, l.letter, registry)) }, () => [
+      ...(letters.length === 0
+        ? []
+        : columns([['SEQ', 'STREAM', 'OFFSET', 'AT', 'HANDLER', 'ATTEMPTS', 'EVENT ID', 'REASON'], ...letters.map(l => row(l.seq, l.letter, registry))], [0, 2, 5])),
       plural(total, 'dead letter'),
     ]);
     const last = letters[letters.length - 1];
@@ -26,7 +30,7 @@ export const run: Run = call =>
   });
 
 /** Rejected events have no handler: they never got that far. */
-const row = ({ seq, letter: l }: { seq: number; letter: DeadLetter }): string[] => {
-  const handled = l.handler ? [`${l.handler.feature} ${clip(l.handler.key, 24)}`, String(l.handler.attempts), clip(l.handler.event_id, 36)] : ['', '', ''];
+const row = (seq: number, l: DeadLetter, registry: Registry | undefined): string[] => {
+  const handled = l.handler ? [`${l.handler.feature} ${clip(deadKey(l.handler, registry), 24)}`, String(l.handler.attempts), clip(l.handler.event_id, 36)] : ['', '', ''];
   return [String(seq), l.stream, String(l.offset), iso(l.at), ...handled, clip(l.reason, 80)];
 };
