@@ -29,6 +29,9 @@ export interface Scene {
   keys: Map<string, number>;
 }
 
+/** Runs looked at: a view that failed this often in a row has none. */
+const KEPT = 1_000;
+
 export const notReplayable = (id: string): FabraError =>
   new FabraError('NOT_REPLAYABLE', `${id} is asynchronous: history would be told what its source knows today`, {
     hint: 'Leave it out; or, when it gives the same for the past, write derive({ …, replayable: true }).',
@@ -121,11 +124,12 @@ export class Layout {
     for (const f of this.changing()) {
       const view = f.kind === 'table' ? this.registry.views[f.view]! : null;
       if (!view || view.sql === null || view.time !== null) continue;
-      const runs = await project.tables.runs(view.id, 100);
-      if (!runs.some(r => r.status !== 'failed' && r.hash === view.hash))
-        throw new FabraError('NOT_REPLAYABLE', `${f.id} has no history: its source names no time column, and no run of its SQL is kept yet`, {
-          hint: `Name the source's time column (time: 'updated_at'), or run it now and then: fabra materialize --feature ${f.id}`,
-        });
+      const runs = await project.tables.runs(view.id, KEPT);
+      if (runs.some(r => r.status !== 'failed' && r.hash === view.hash)) continue;
+      const run = view.materialize ? `run it now and then: fabra materialize --feature ${f.id}` : 'write materialize: true, so that each run of its SQL is kept';
+      throw new FabraError('NOT_REPLAYABLE', `${f.id} has no history: its source names no time column, and no run of its SQL is kept`, {
+        hint: `Name the source's time column, as in time: 'updated_at'; or ${run}.`,
+      });
     }
   }
 
