@@ -183,8 +183,10 @@ export interface Worker {
 }
 
 export interface WorkerSettings {
-  /** End when the log is read to its end, instead of waiting for more. */
+  /** End when the log is read to its end, handlers are done and scheduled views have run once, instead of waiting for more. */
   untilIdle?: boolean;
+  /** A scheduled view failed (its last good values stay), or its rows could not be written to history; the worker goes on. */
+  onError?(error: { code: string; message: string; hint: string | null }, view: string | null): void;
 }
 
 /**
@@ -216,7 +218,10 @@ export function createWorker(store: Store, settings: WorkerSettings = {}): Worke
   return worker;
 }
 
-async function work({ project, compiled, batchSize, pollMs }: Inside, settings: WorkerSettings, signal: AbortSignal): Promise<WorkerSummary> {
-  const { runWorker } = await import('./runtime/worker.ts');
-  return runWorker(project, compiled, { ...settings, batchSize, pollMs, signal });
+/** The worker with the schedule of views beside it, as `fabra worker` runs them. */
+async function work({ project, compiled, batchSize, pollMs }: Inside, { untilIdle = false, onError }: WorkerSettings, signal: AbortSignal): Promise<WorkerSummary> {
+  const [{ runWorker }, { withSchedule }] = await Promise.all([import('./runtime/worker.ts'), import('./runtime/schedule.ts')]);
+  let works = (): void => {};
+  const after = new Promise<void>(resolve => (works = resolve));
+  return withSchedule(project, compiled, { signal, after, once: untilIdle, onError }, () => runWorker(project, compiled, { untilIdle, onStart: works, batchSize, pollMs, signal }));
 }

@@ -1,5 +1,5 @@
 /** `fabra/client` against a real server. */
-import { copyFileSync, readFileSync } from 'node:fs';
+import { cpSync, readFileSync } from 'node:fs';
 import { alias } from 'fabra';
 import { createServer as httpServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -24,7 +24,7 @@ let client: Client;
 
 beforeAll(async () => {
   const dir = newDir('client');
-  copyFileSync(join(ROOT, 'test/support/faces/features.ts'), join(dir, 'features.ts'));
+  cpSync(join(ROOT, 'test/support/faces'), dir, { recursive: true });
   compiled = await compileAt(dir);
   project = await openTestProject(dir);
   await applyRegistry(project, compiled, { newVersion: false, consent: false });

@@ -1,9 +1,25 @@
 /** The store in this process: reading, publishing, pushing and the worker, by definitions. */
-import { copyFileSync } from 'node:fs';
+import { cpSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { count, createWorker, entity, FabraError, feature, openStore, service, type Store } from 'fabra';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { affordable, balance, fails, lastText, message, points, purchase, purchases1h, rate, ride, segment, shopping, spent, temperature } from '../support/faces/features.ts';
+import {
+  affordable,
+  balance,
+  fails,
+  favorite,
+  lastText,
+  message,
+  points,
+  purchase,
+  purchases1h,
+  rate,
+  ride,
+  segment,
+  shopping,
+  spent,
+  temperature,
+} from '../support/faces/features.ts';
 import { cleanUp, newDir, ROOT } from '../support/project.ts';
 
 const HOUR = 3_600_000;
@@ -13,7 +29,7 @@ let dir: string;
 let store: Store;
 beforeAll(async () => {
   dir = newDir('store');
-  copyFileSync(join(ROOT, 'test/support/faces/features.ts'), join(dir, 'features.ts'));
+  cpSync(join(ROOT, 'test/support/faces'), dir, { recursive: true });
   await expect(openStore({ project: dir })).rejects.toMatchObject({ code: 'NOT_APPLIED', hint: expect.stringContaining('fabra apply') });
   store = await openStore({ project: dir, apply: true });
 });
@@ -172,6 +188,16 @@ describe('pushing', () => {
 });
 
 describe('the worker', () => {
+  it('runs scheduled views when it starts, and tells of one that fails', async () => {
+    // The workers before this test ran it too.
+    expect(await store.features([favorite], [{ user_id: 'u1' }, { user_id: 'u2' }])).toEqual([{ favorite: 'books' }, { favorite: 'unknown' }]);
+    writeFileSync(join(dir, 'data/orders.csv'), 'user_id,nothing,updated_at\nu1,1,2025-01-10T08:00:00Z\n');
+    const errors: unknown[] = [];
+    await createWorker(store, { untilIdle: true, onError: (e, view) => errors.push([view, e.code]) }).run();
+    expect(errors).toEqual([['user.favorite', expect.any(String)]]);
+    expect(await store.get(favorite, { user_id: 'u1' })).toBe('books');
+  });
+
   it('runs until it is stopped, and follows what is published', async () => {
     const worker = createWorker(store);
     const done = worker.run();

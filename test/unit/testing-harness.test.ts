@@ -90,7 +90,7 @@ describe('folds and on-demand code', () => {
 });
 
 describe('handlers', () => {
-  // Two minutes of pauses: waiting for them would be this test's own timeout.
+  // Hours of pauses: waiting for them would be this test's own timeout.
   it('retries take no time, in order, and the last failure is a dead letter', async () => {
     const seen: string[] = [];
     const risky = feature(
@@ -98,7 +98,7 @@ describe('handlers', () => {
       'risky',
       on(purchase, {
         type: z.number(),
-        retries: { max: 3, delay: '20s', maxDelay: '5m' },
+        retries: { max: 3, delay: '20m', maxDelay: '2h' },
         handle: async ({ event, attempt, current }) => {
           await new Promise(setImmediate);
           seen.push(`${event.payload.amount}/${attempt}`);

@@ -9,15 +9,21 @@ interface Sleeper {
   end(): void;
 }
 
+/** The worker looks every 50 ms: a pause of an hour is a few hundred looks, and at most a twentieth too long. */
+const STRIDE = 20;
+
 export class TestClock implements Clock {
   private time: number;
   private readonly sleepers = new Set<Sleeper>();
   private jumping = false;
   /** Handlers and on-demand code that have not settled. */
   private running = 0;
+  /** When something last happened: the longer nothing does, the longer are the jumps. */
+  private quiet: number;
 
   constructor(start: number) {
     this.time = start;
+    this.quiet = start;
   }
 
   now(): number {
@@ -49,6 +55,7 @@ export class TestClock implements Clock {
   /** Wraps the test's own code, so that time stands still until what it returned settles. */
   hold<A extends unknown[], R>(code: (...args: A) => R): (...args: A) => R {
     return (...args) => {
+      this.quiet = this.time;
       const result = code(...args);
       if (result === null || typeof result !== 'object' || typeof (result as { then?: unknown }).then !== 'function') return result;
       this.running++;
@@ -61,6 +68,7 @@ export class TestClock implements Clock {
   /** Runs the worker, say; pauses in it take no real time. */
   async jump<T>(action: () => Promise<T>): Promise<T> {
     this.jumping = true;
+    this.quiet = this.time;
     void this.advance();
     try {
       return await action();
@@ -80,7 +88,7 @@ export class TestClock implements Clock {
       }
       const next = [...this.sleepers].reduce<Sleeper | null>((a, b) => (a && a.wake <= b.wake ? a : b), null);
       if (!next) continue;
-      this.reach(next.wake);
+      this.reach(next.wake + Math.floor((this.time - this.quiet) / STRIDE));
       next.end();
     }
   }

@@ -1,5 +1,5 @@
 /** A project of every kind of feature, for the tests of the store and the client. */
-import { alias, count, derive, entity, feature, fold, int64, on, pushed, service, stream, sum } from 'fabra';
+import { alias, count, derive, entity, feature, fold, int64, on, pushed, query, service, source, sql, stream, sum } from 'fabra';
 import { z } from 'zod';
 
 const user = entity('user', { key: 'user_id' });
@@ -16,6 +16,12 @@ export const balance = feature(user, 'balance', fold(purchase, { state: z.number
 export const lastText = feature(user, 'last_text', on(message, { type: z.string(), handle: async ({ event }) => event.payload.payload.text.toUpperCase() }));
 export const segment = feature(user, 'segment', pushed(z.enum(['new', 'vip'])));
 export const points = feature(user, 'points', pushed(int64()));
+const orders = source('orders', { file: 'data/orders.csv', time: 'updated_at' });
+export const favorite = feature(
+  user,
+  'favorite',
+  query(orders, sql`select user_id, favorite, updated_at from orders`, { type: z.string(), default: 'unknown', materialize: true, every: '1h' }),
+);
 export const rate = feature(world, 'rate', pushed(z.number()), { default: 1 });
 export const temperature = feature(place, 'temperature', pushed(z.number()));
 export const affordable = feature(
