@@ -143,6 +143,24 @@ describe('values that events trigger', () => {
   });
 });
 
+describe('without a spine', () => {
+  const changes = async (features: string[], from: number, to: number) => {
+    const out = join(dir, `changes${n++}.csv`);
+    await runHistorical(project, compiled, { spine: { from, to }, out, features });
+    return readFileSync(out, 'utf8').trim().split('\n').slice(1);
+  };
+  it('P40: changes of runs and pushes; a key that leaves is no row, one that comes back is', async () => {
+    expect(await changes(['user.flat', 'world.rate'], NOON, NOON + 20 * MINUTE)).toEqual([
+      `1,${iso(NOON)},1,`,
+      `2,${iso(NOON)},5,`,
+      `1,${iso(NOON + 10 * MINUTE)},9,2.5`,
+      `1,${iso(NOON + 20 * MINUTE)},9,2.5`,
+      `2,${iso(NOON + 20 * MINUTE)},6,2.5`,
+    ]);
+    expect(await changes(['world.rate'], NOON, NOON + 20 * MINUTE)).toEqual([`${iso(NOON + MINUTE)},2.5`]);
+  });
+});
+
 describe('everything at once', () => {
   it('P33: windows, folds, rows and on-demand code for several keys of one row', async () => {
     const spine = join(dir, 'keys.csv');

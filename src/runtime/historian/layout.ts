@@ -103,8 +103,14 @@ export class Layout {
     return out;
   }
 
-  /** Features whose rows can be the rows of the training set. */
-  changing(): (TableFeaturePlan | OnFeaturePlan)[] {
+  /** Features whose changes can be the rows of the training set; those without a key only where there are no others. */
+  sources(): (TableFeaturePlan | OnFeaturePlan)[] {
+    const all = this.changing();
+    const keyed = all.filter(f => this.registry.entities[f.entity]!.key.length > 0);
+    return keyed.length > 0 ? keyed : all;
+  }
+
+  private changing(): (TableFeaturePlan | OnFeaturePlan)[] {
     return this.asks.map(a => a.feature).filter(f => f.kind === 'table' || f.kind === 'on');
   }
 

@@ -28,7 +28,7 @@ export async function openRows(view: HistoryView, given: HistoricalOptions['spin
       );
     }
   }
-  const changes = layout.changing();
+  const changes = layout.sources();
   const [first, other] = [...new Set(changes.map(f => f.entity))];
   if (first === undefined)
     throw new FabraError('BAD_FLAG', 'none of these features has rows of its own to list', {
