@@ -70,8 +70,10 @@ export interface TableStore {
   finished(run: ViewRun, job: JobLease): Promise<void>;
   /** Keeps a failed run with its error. */
   failed(view: ViewPlan, options: RunOptions, error: string, at: number): Promise<void>;
-  /** Newest first. */
+  /** Newest first; those long ago are forgotten, what they covered is not. */
   runs(view: string, limit: number): Promise<ViewRun[]>;
+  /** Runs of a view that ended, ever. */
+  counts(view: string): Promise<{ ok: number; failed: number }>;
   /** Event time covered by runs that are online, joined: `[from, to]` in order; null = unbounded. */
   intervals(view: ViewPlan): Promise<{ from: number | null; to: number }[]>;
   /** The row that counts at `at` for each key, straight from the source. @throws FabraError SOURCE_FAILED; stops at the signal. */

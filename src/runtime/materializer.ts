@@ -107,8 +107,8 @@ class ViewJob {
       const error = toFabraError(e);
       summary.status = error.code === 'JOB_BUSY' ? 'busy' : 'failed';
       summary.error = { code: error.code, message: error.message, hint: error.hint ?? null };
-      // Of a lost job the one who has it now tells; its state is not ours to write.
-      if (error.code !== 'JOB_BUSY' && error.code !== 'FENCED') await project.tables.failed(this.view, summary, error.message, began);
+      // Of a lost job the one who has it now tells; its state is not ours to write. A bad window was no run.
+      if (!['JOB_BUSY', 'FENCED', 'BAD_FLAG'].includes(error.code)) await project.tables.failed(this.view, summary, error.message, began);
     }
     summary.seconds = (project.clock.now() - began) / 1000;
     return summary;

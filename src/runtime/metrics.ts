@@ -114,6 +114,7 @@ export class ServerMetrics {
     this.refused = new Counter({ name: 'fabra_events_refused_total', help: 'Events refused over HTTP', registers });
     for (const event of Object.values(registry.events)) this.ingested.inc({ event_type: event.type }, 0);
     this.fromStore(registers);
+    this.ofViews(registers);
   }
 
   /** `route` is the template of the route, undefined when there was none. */
@@ -163,6 +164,26 @@ export class ServerMetrics {
 
   async text(): Promise<string> {
     return this.prom.metrics();
+  }
+
+  /** Runs of materialized views, wherever they ran. */
+  private ofViews(registers: PromRegistry[]): void {
+    const { project, registry } = this;
+    const views = Object.values(registry.views).filter(v => v.materialize && v.sql !== null);
+    new Counter({
+      name: 'fabra_materialize_runs_total',
+      help: 'Runs of the SQL of materialized features that ended, by how',
+      labelNames: ['view', 'status'],
+      registers,
+      async collect() {
+        this.reset();
+        for (const { id } of views) {
+          const { ok, failed } = await project.tables.counts(id);
+          this.inc({ view: id, status: 'ok' }, ok);
+          this.inc({ view: id, status: 'failed' }, failed);
+        }
+      },
+    });
   }
 
   /** Read from the store when Prometheus asks: the worker is another process. */

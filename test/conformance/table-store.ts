@@ -293,6 +293,19 @@ export function tableStoreConformance(name: string, makeStore: () => Promise<Tab
       expect(new Set(all.map(r => `${r.key} ${r.text}`)).size).toBe(320);
     });
 
+    it('remembers what runs covered, and how many there were, when it has forgotten the runs', async () => {
+      const s = await start();
+      s.ratings('1,2024-01-10 10:00:00,,1');
+      await run(s, 'rating', { from: NOON - HOUR });
+      const options = { from: null, to: NOON, incremental: true };
+      for (let i = 0; i < 501; i++) await s.tables.failed(view('rating'), options, 'away', NOON);
+      const runs = await s.tables.runs('user.rating', 1_000);
+      expect(runs).toHaveLength(500);
+      expect(runs.every(r => r.status === 'failed')).toBe(true);
+      expect(await s.tables.intervals(view('rating'))).toEqual([{ from: NOON - HOUR, to: NOON }]);
+      expect(await s.tables.counts('user.rating')).toEqual({ ok: 1, failed: 501 });
+    });
+
     it('forgets tables that are no longer applied', async () => {
       const s = await start();
       s.ratings('1,2024-01-10 10:00:00,,1');

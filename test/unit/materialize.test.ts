@@ -11,6 +11,7 @@ import { compileDefinitions } from '../../src/registry/compile.ts';
 import type { TableFeaturePlan } from '../../src/registry/types.ts';
 import { applyRegistry } from '../../src/runtime/apply.ts';
 import { type MaterializeOptions, materialize, type ViewSummary } from '../../src/runtime/materializer.ts';
+import { ServerMetrics } from '../../src/runtime/metrics.ts';
 import type { Compiled, Project } from '../../src/runtime/project.ts';
 import { runSchedule } from '../../src/runtime/schedule.ts';
 import { openTables } from '../../src/stores/tables/open.ts';
@@ -211,6 +212,42 @@ describe('materialize', () => {
     await s.close();
   });
 
+  it('P60: a view that is removed leaves the others alone; back again it has nothing, until it runs', async () => {
+    const other = { y: feature(user, 'y', query(D, sql`select user_id, seen, made, x as y from d`, { type: z.int(), materialize: true })) };
+    const s = await start({ ...X, ...other }, { 'd.csv': TABLE });
+    await s.run();
+    await s.run({ views: ['user.y'] });
+    const apply = (defs: Record<string, unknown>) => applyRegistry(s.project, compileDefinitions(defs) as unknown as Compiled, { newVersion: false, consent: true });
+    await apply(X);
+    expect(await s.value('x', '1', NOON)).toEqual(present(12, NOON));
+    await apply({ ...X, ...other });
+    expect(await s.value('y', '1', NOON)).toBe('not ready');
+    expect(await s.run({ views: ['user.y'] })).toMatchObject({ rows: 4 });
+    expect(await s.value('y', '1', NOON)).toEqual(present(12, NOON));
+    await s.close();
+  });
+
+  it('P35: values of an entity without key are the same for all: the newest counts', async () => {
+    const everyone = entity('user', { key: [] });
+    const src = source('rates', { file: 'd.csv', time: 'seen', fieldMapping: { when: 'seen' } });
+    const text = sql`select seen, x from rates`;
+    const s = await start(
+      { x: feature(everyone, 'x', query(src, text, { type: z.int(), materialize: true })) },
+      { 'd.csv': 'when,x\n2024-01-10 10:00:00,1\n2024-01-10 11:00:00,2\n' },
+    );
+    expect(await s.run()).toMatchObject({ status: 'ok', rows: 2 });
+    expect(await s.value('x', '')).toEqual(present(2, NOON - HOUR));
+    s.put('d.csv', 'when,x\n2024-01-10 10:00:00,1\n2024-01-10 11:00:00,2\n2024-01-10 11:30:00,3\n');
+    expect(await s.run({ incremental: true, from: NOON - HOUR })).toMatchObject({ rows: 1, changed: 1 });
+    expect(await s.value('x', '')).toMatchObject({ value: 3 });
+    const found = await s.project.tables.lookup(s.compiled.registry.views['user.x']!, s.compiled, [[]], NOON - HOUR, new AbortController().signal);
+    expect(found.map(r => r?.text)).toEqual(['[2]']);
+    s.put('d.csv', 'when,x\n');
+    s.clock.pass(1);
+    expect(await s.run()).toMatchObject({ gone: 1 });
+    await s.close();
+  });
+
   it('T37: a failing query leaves the last good values and says so', async () => {
     const s = await start(X, { 'd.csv': TABLE });
     await s.run();
@@ -219,6 +256,9 @@ describe('materialize', () => {
     expect(failed).toMatchObject({ status: 'failed', error: { code: 'BAD_QUERY' } });
     expect(await s.value('x', '1', NOON)).toEqual(present(12, NOON));
     expect((await s.project.tables.runs('user.x', 1))[0]).toMatchObject({ status: 'failed', error: failed.error!.message });
+    const metrics = await new ServerMetrics(s.project, s.compiled.registry).text();
+    expect(metrics).toContain('fabra_materialize_runs_total{view="user.x",status="failed"} 1');
+    expect(metrics).toContain('fabra_materialize_runs_total{view="user.x",status="ok"} 1');
     s.put('d.csv', TABLE);
     expect(await s.run()).toMatchObject({ status: 'ok', rows: 0 });
     await s.close();

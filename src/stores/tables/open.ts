@@ -13,7 +13,7 @@ import { requireJob } from '../embedded/jobs.ts';
 import { GRACE_MS } from '../history/manifest.ts';
 import { append, flush } from './given.ts';
 import { Lookups } from './lookup.ts';
-import { joined, type KeptRun, TableManifest } from './manifest.ts';
+import { type KeptRun, TableManifest } from './manifest.ts';
 import { openSource } from './open-source.ts';
 import type { Pools } from './postgres.ts';
 import { type RecordOptions, RunRecorder } from './record.ts';
@@ -102,13 +102,22 @@ class FileTables implements TableStore {
     env.write(() => {
       requireJob(env, job);
       this.manifest.change(run.view, run.id, change);
+      if (change.status === 'online') this.manifest.count(run.view, 'ok');
     });
   }
 
   async failed(view: ViewPlan, options: RunOptions, error: string, at: number): Promise<void> {
     const { from, to, incremental } = options;
     const none = { read: 0, rows: 0, skipped: 0, put: 0, gone: 0, files: [], done: null };
-    this.options.env.write(() => this.manifest.addRun({ view: view.id, hash: view.hash, at, from, to, incremental, status: 'failed', error, ...none }));
+    this.options.env.write(() => {
+      this.manifest.addRun({ view: view.id, hash: view.hash, at, from, to, incremental, status: 'failed', error, ...none });
+      this.manifest.count(view.id, 'failed');
+    });
+  }
+
+  async counts(view: string): Promise<{ ok: number; failed: number }> {
+    this.options.env.refresh();
+    return this.manifest.counts(view);
   }
 
   async runs(view: string, limit: number): Promise<ViewRun[]> {
@@ -118,7 +127,7 @@ class FileTables implements TableStore {
 
   async intervals(view: ViewPlan): Promise<{ from: number | null; to: number }[]> {
     this.options.env.refresh();
-    return joined(this.manifest.runs(view.id).filter(r => r.hash === view.hash && r.status === 'online'));
+    return this.manifest.covered(view.id, view.hash);
   }
 
   lookup(view: ViewPlan, code: ViewCode, keys: readonly string[][], at: number, signal: AbortSignal): Promise<(TableRow | null)[]> {

@@ -105,7 +105,7 @@ export class RunRecorder {
   /** Rows of the window; an incremental run looks for late ones also where it has looked before. */
   private within(row: string): string {
     const { run } = this;
-    const covered = run.incremental ? this.manifest.runs(this.view.id).filter(r => r.hash === this.view.hash && r.status === 'online') : [];
+    const covered = run.incremental ? this.manifest.covered(this.view.id, this.view.hash) : [];
     const lows = [run.from, ...covered.map(r => r.from)];
     const low = lows.includes(null) ? null : Math.min(...(lows as number[]));
     return `${low === null ? '' : `${row}.ts >= ${low} AND `}${row}.ts <= ${run.to}`;
