@@ -7,7 +7,8 @@ import type { FabraError } from '../../src/lib/errors.ts';
 async function parse(line: string, table: CommandSpec[] = COMMANDS) {
   let help = '';
   const program = buildProgram(table, GROUPS, '1.2.3', text => (help += text));
-  const argv = line === '' ? [] : line.split(' ');
+  // As a shell cuts it, quotes taken off.
+  const argv = (line.match(/"[^"]*"|'[^']*'|\S+/g) ?? []).map(w => w.replace(/^(["'])(.*)\1$/, '$2'));
   return { chosen: await program.parse(argv), help: () => help };
 }
 const failure = (line: string): Promise<FabraError> =>
