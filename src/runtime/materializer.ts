@@ -164,7 +164,10 @@ class ViewJob {
     this.tell(put, total);
     for await (const rows of tables.rowsOf(run, this.view, this.compiled, run.put)) {
       chunk = chunk.concat(rows);
-      for (; chunk.length >= CHUNK; chunk = chunk.slice(CHUNK)) await flush(chunk.slice(0, CHUNK));
+      for (let cut = cutOf(chunk); cut > 0; cut = cutOf(chunk)) {
+        await flush(chunk.slice(0, cut));
+        chunk = chunk.slice(cut);
+      }
     }
     await flush(chunk);
     await online.putRows([], { record: false, job, ready: [this.table] });
@@ -201,6 +204,13 @@ class ViewJob {
       await job.release();
     }
   }
+}
+
+/** Where a full chunk ends: between two keys where it can, so that a key's rows come together. 0 while it is not full. */
+function cutOf(rows: readonly { key: string }[]): number {
+  if (rows.length <= CHUNK) return 0;
+  for (let cut = CHUNK; cut > 0; cut--) if (rows[cut]!.key !== rows[cut - 1]!.key) return cut;
+  return CHUNK;
 }
 
 const interrupted = (): FabraError => new FabraError('INTERRUPTED', 'stopped', { hint: 'Run it again: what is done is kept.' });

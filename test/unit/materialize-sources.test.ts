@@ -9,6 +9,7 @@ import type { Compiled } from '../../src/registry/compile.ts';
 import { compileDefinitions } from '../../src/registry/compile.ts';
 import { Duck } from '../../src/stores/duckdb/engine.ts';
 import { type Embedded, openEmbedded } from '../../src/stores/embedded/env.ts';
+import { EmbeddedOnlineStore } from '../../src/stores/embedded/online.ts';
 import { openTables } from '../../src/stores/tables/open.ts';
 import { relateTable } from '../../src/stores/tables/relate.ts';
 import { cleanUp, newDir } from '../support/project.ts';
@@ -181,6 +182,27 @@ describe('the same rows from', () => {
       const away = await check(sql`select 1`, 'postgres://fabra:hunter2@127.0.0.1:1/x').catch((e: unknown) => e as { code: string; message: string });
       expect(away).toMatchObject({ code: 'SOURCE_FAILED', message: expect.stringMatching(/ECONNREFUSED/) });
       expect((await postgres.run('select count(*)::int as n from rows'))[0]).toEqual({ n: 3 });
+    });
+
+    it('records the same bytes as from a file', async () => {
+      const noSignal = new AbortController().signal;
+      const recorded = async (compiled: Compiled, name: string) => {
+        const own = await openEmbedded(join(dir, `store-${name}`));
+        const tables = openTables({ env: own, dir: join(dir, name), project: dir, clock: { now: () => Date.parse('2024-02-01T00:00:00Z') }, threads: 1 });
+        const job = await new EmbeddedOnlineStore(own).jobLease('view:x', 60_000);
+        const [view] = Object.values(compiled.registry.views);
+        const run = await tables.run(view!, compiled, { from: null, to: Date.parse('2024-02-01T00:00:00Z'), incremental: false }, job, noSignal);
+        const rows: unknown[] = [];
+        for await (const some of tables.rowsOf(run, view!, compiled, 0)) rows.push(...some);
+        await tables.close();
+        await own.close();
+        return rows;
+      };
+      writeFileSync(join(dir, 'same.csv'), CSV);
+      const from = await recorded(compileDefinitions(all(source('rows', { file: 'same.csv', ...times }))), 'file');
+      const there = await recorded(compileDefinitions(all(source('rows', { postgres: postgres.url, ...times }))), 'postgres');
+      expect(from).toHaveLength(3);
+      expect(JSON.stringify(there)).toBe(JSON.stringify(from));
     });
 
     it('a table there', async () => {
