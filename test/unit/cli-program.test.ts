@@ -4,11 +4,13 @@ import type { CommandSpec } from '../../src/cli/spec.ts';
 import { COMMANDS, GROUPS } from '../../src/cli/table.ts';
 import type { FabraError } from '../../src/lib/errors.ts';
 
+/** As a shell cuts a line, quotes taken off. */
+const words = (line: string): string[] => (line.match(/"[^"]*"|'[^']*'|\S+/g) ?? []).map(w => w.replace(/^(["'])(.*)\1$/, '$2'));
+
 async function parse(line: string, table: CommandSpec[] = COMMANDS) {
   let help = '';
   const program = buildProgram(table, GROUPS, '1.2.3', text => (help += text));
-  // As a shell cuts it, quotes taken off.
-  const argv = (line.match(/"[^"]*"|'[^']*'|\S+/g) ?? []).map(w => w.replace(/^(["'])(.*)\1$/, '$2'));
+  const argv = words(line);
   return { chosen: await program.parse(argv), help: () => help };
 }
 const failure = (line: string): Promise<FabraError> =>
@@ -69,12 +71,8 @@ describe('the command line', () => {
 
   it.each(COMMANDS.map(c => [c.name, c] as const))('%s: its examples parse, its code loads', async (_name, spec) => {
     for (const example of spec.examples) {
-      const words = example
-        .replace(/ < .*/, '')
-        .match(/'[^']*'|\S+/g)!
-        .slice(1);
       const program = buildProgram(COMMANDS, GROUPS, '1', () => {});
-      const chosen = await program.parse(words.map(w => w.replace(/^'|'$/g, '')));
+      const chosen = await program.parse(words(example.replace(/ < .*/, '')).slice(1));
       expect(chosen?.spec.name).toBe(spec.name);
       await parseFlags(chosen!);
     }
