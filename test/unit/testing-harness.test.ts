@@ -117,6 +117,28 @@ describe('handlers', () => {
     ]);
   });
 
+  it('code that waits is waited for; code that hangs is given up after its time', async () => {
+    const slow = feature(
+      user,
+      'slow',
+      on(purchase, {
+        type: z.number(),
+        timeout: '300ms',
+        retries: { max: 1, delay: '1h', maxDelay: '1h' },
+        handle: async ({ event, attempt }) => {
+          // Longer than the worker's own looks.
+          await new Promise(resolve => setTimeout(resolve, 120));
+          if (event.payload.amount === 0 && attempt === 1) await new Promise(() => {});
+          return attempt;
+        },
+      }),
+    );
+    const t = kept(testFeatures([slow]));
+    t.event(purchase, { user_id: 'u1', amount: 1 }, '12:00').event(purchase, { user_id: 'u2', amount: 0 }, '12:00');
+    expect(await t.at('14:00', [{ user_id: 'u1' }, { user_id: 'u2' }])).toEqual([{ slow: 1 }, { slow: 2 }]);
+    expect(await t.deadLetters()).toEqual([]);
+  });
+
   it('sees other features as they were when the event came, and sets pushed ones', async () => {
     const segment = feature(user, 'segment', pushed(z.enum(['new', 'busy'])));
     const greeting = feature(

@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pick } from '../../engine/decode.ts';
+import { compileUnits, type TriggerUnit } from '../../engine/units.ts';
 import type { Cell } from '../../engine/values.ts';
-import type { Clock } from '../../lib/clock.ts';
+import { type Clock, systemClock } from '../../lib/clock.ts';
 import { FabraError } from '../../lib/errors.ts';
 import { readInstant } from '../../lib/time.ts';
 import { compileDefinitions } from '../../registry/compile.ts';
@@ -32,6 +33,7 @@ interface Given {
 type Step = Arrival | Given;
 
 const DAY = '2025-01-15';
+const NOBODY: ReadonlySet<string> = new Set();
 const TIME = /^\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?$/;
 
 export class Harness {
@@ -112,20 +114,57 @@ export class Harness {
   private async settle(): Promise<{ project: Project; access: FeatureAccess }> {
     this.started ??= this.start();
     const { project, access } = await this.started;
-    // Handlers read other features: what they see must not hold later events.
-    const apart = this.compiled.code.handlers.size > 0;
-    while (this.steps.length > 0) {
-      const step = this.steps.shift()!;
+    if (this.steps.length === 0) return { project, access };
+    const handlers = compileUnits(this.compiled.registry).triggers;
+    if (handlers.length === 0) {
+      await this.take(access);
+      await runWorker(project, this.compiled, { untilIdle: true, signal: new AbortController().signal });
+      return { project, access };
+    }
+    // Handlers read other features: what they see must not hold later events, so each event is worked off before the next.
+    const stop = new AbortController();
+    const failed = new AbortController();
+    const working = runWorker(project, this.compiled, { signal: stop.signal }).catch((e: unknown) => failed.abort(e));
+    try {
+      await this.take(access, () => this.quiet(project, handlers, failed.signal));
+    } finally {
+      stop.abort();
+      await working;
+    }
+    failed.signal.throwIfAborted();
+    return { project, access };
+  }
+
+  private async take(access: FeatureAccess, after?: () => Promise<void>): Promise<void> {
+    for (let step = this.steps.shift(); step; step = this.steps.shift()) {
       if ('feature' in step) {
         await access.push(step.feature, step.rows);
         for (const row of step.rows) this.noteKeys(row);
         continue;
       }
       await this.arrive(access, step);
-      if (apart) await this.work(project);
+      await after?.();
     }
-    if (!apart) await this.work(project);
-    return { project, access };
+  }
+
+  /** Until the log is read and no handler's turn waits; a turn that is to be tried again later has that time at once. */
+  private async quiet({ bus, online }: Project, handlers: readonly TriggerUnit[], failed: AbortSignal): Promise<void> {
+    const { clock } = this;
+    const streams = Object.keys(this.compiled.registry.streams);
+    for (;;) {
+      failed.throwIfAborted();
+      let behind = false;
+      for (const stream of streams) behind ||= (await online.streamMark(stream, 0)).next < (await bus.bounds(stream, 0)).end;
+      if (!behind && Object.values(await online.waiting(handlers)).every(n => n === 0)) return;
+      const { queues, nextAt } = await online.dueTurns(handlers, clock.now(), { queues: 1, turns: 1 }, NOBODY);
+      if (clock.busy) {
+        await systemClock.sleep(1);
+        continue;
+      }
+      if (!behind && queues.length === 0 && nextAt !== null) clock.reach(nextAt);
+      clock.nudge();
+      await new Promise(setImmediate);
+    }
   }
 
   private async arrive(access: FeatureAccess, { event, payload, at, id, entityId }: Arrival): Promise<void> {
@@ -137,10 +176,6 @@ export class Harness {
     if (!result!.ok) throw result!.error;
     this.noteKeys(payload);
     if (entityId !== undefined) for (const e of Object.values(this.compiled.registry.entities)) if (e.key.length === 1) this.noteKeys({ [e.key[0]!]: entityId });
-  }
-
-  private work(project: Project): Promise<unknown> {
-    return this.clock.jump(() => runWorker(project, this.compiled, { untilIdle: true, signal: new AbortController().signal }));
   }
 
   private noteKeys(row: Fields): void {
@@ -196,11 +231,11 @@ function byHand(registry: Registry): Registry {
   return { ...registry, sources: {}, views };
 }
 
-/** The test's own code: time stands still while it runs. */
+/** The test's own code, watched: pauses are not cut short while it runs. */
 function held(code: Compiled['code'], clock: TestClock): Compiled['code'] {
   return {
     ...code,
-    handlers: new Map([...code.handlers].map(([id, h]) => [id, { ...h, handle: clock.hold(h.handle) }])),
-    derives: new Map([...code.derives].map(([id, d]) => [id, { ...d, compute: clock.hold(d.compute) }])),
+    handlers: new Map([...code.handlers].map(([id, h]) => [id, { ...h, handle: clock.held(h.handle) }])),
+    derives: new Map([...code.derives].map(([id, d]) => [id, { ...d, compute: clock.held(d.compute) }])),
   };
 }
