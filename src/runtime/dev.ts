@@ -89,9 +89,11 @@ export class DevSession {
       return this.options.warn(diff.breaking ? 'not applied, it changes what features mean: fabra apply --new-version' : 'not applied, it removes features: fabra apply --yes');
     // Before anything stops: a view that its source refuses leaves what runs running.
     await checkViews(this.project, compiled);
-    await this.halt();
+    await this.rest();
+    // The server answers on until the new one can take its port.
     const { revision } = await applyRegistry(this.project, compiled, { newVersion: false, consent: false });
     this.options.note(`applied as revision ${revision}`);
+    await this.halt();
     await this.run(compiled, revision);
   }
 
@@ -136,9 +138,14 @@ export class DevSession {
     );
   }
 
-  private async halt(): Promise<void> {
+  /** Ends the worker alone. */
+  private async rest(): Promise<void> {
     this.stopWorker?.abort();
     await this.working;
+  }
+
+  private async halt(): Promise<void> {
+    await this.rest();
     await this.server?.close();
     this.server = null;
   }
