@@ -1,5 +1,5 @@
 /** Rows of tables as of each row's own time (CASES.md P1-P43, T38-T50): sources as CSV, labels in, columns out. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { applyRegistry } from '../../src/runtime/apply.ts';
@@ -105,7 +105,10 @@ beforeAll(async () => {
   for (const [name, text] of Object.entries(FILES)) writeFileSync(join(dir, name), text);
   compiled = await compileAt(dir);
   project = await openTestProject(dir);
+  // There when it was applied, gone when it is asked (T47).
+  writeFileSync(join(dir, 'nowhere.csv'), 'u,ts,v\n1,2024-01-10,1\n');
   await applyRegistry(project, compiled, { newVersion: false, consent: false });
+  rmSync(join(dir, 'nowhere.csv'));
 });
 afterAll(() => project.close());
 
