@@ -52,13 +52,18 @@ export class TestClock implements Clock {
     for (const [end, ms] of [...this.pauses]) if (ms <= LOOK_MS) end();
   }
 
-  /** The test's own code, counted while what it returned has not settled. */
-  held<A extends unknown[], R>(code: (...args: A) => R): (...args: A) => R {
+  /** The test's own code, counted while what it returned has not settled and nobody has given it up. */
+  held<A extends unknown[], R>(code: (...args: A) => R, signalOf: (...args: A) => AbortSignal): (...args: A) => R {
     return (...args) => {
       const result = code(...args);
       if (result === null || typeof result !== 'object' || typeof (result as { then?: unknown }).then !== 'function') return result;
       this.pending++;
-      const settled = (): void => void this.pending--;
+      const settled = (): void => {
+        if (open) this.pending--;
+        open = false;
+      };
+      let open = true;
+      signalOf(...args).addEventListener('abort', settled, { once: true });
       (result as unknown as PromiseLike<unknown>).then(settled, settled);
       return result;
     };

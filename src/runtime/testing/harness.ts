@@ -235,7 +235,7 @@ function byHand(registry: Registry): Registry {
 function held(code: Compiled['code'], clock: TestClock): Compiled['code'] {
   return {
     ...code,
-    handlers: new Map([...code.handlers].map(([id, h]) => [id, { ...h, handle: clock.held(h.handle) }])),
-    derives: new Map([...code.derives].map(([id, d]) => [id, { ...d, compute: clock.held(d.compute) }])),
+    handlers: new Map([...code.handlers].map(([id, h]) => [id, { ...h, handle: clock.held(h.handle, context => (context as { signal: AbortSignal }).signal) }])),
+    derives: new Map([...code.derives].map(([id, d]) => [id, { ...d, compute: clock.held(d.compute, (_, { signal }) => signal) }])),
   };
 }
