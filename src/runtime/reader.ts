@@ -84,7 +84,11 @@ export class FeatureReader {
     const answered: Answered = { items: stored.answers, folds: stored.folds, tables: stored.tables, views: live === null ? NO_VIEWS : await live };
     const known = rows.map((_, r) => {
       const mine = scopes.map(s => s.answers(answered, r));
-      const cells = scopes.map(({ scope }, i) => new Map(scope.stored.map(s => [s.feature.id, storedCell(s, mine[i]!, at)])));
+      const cells = scopes.map(({ scope }, i) => {
+        const out = new Map<string, Cell>();
+        for (const s of scope.stored) out.set(s.feature.id, storedCell(s, mine[i]!, at));
+        return out;
+      });
       refuseExpired(plan, mine, cells, at);
       return cells;
     });

@@ -22,6 +22,7 @@ export interface Answered {
 }
 
 const NONE: readonly never[] = [];
+const NOWHERE = new Int32Array(0);
 
 export class Asks {
   readonly items: ReadItem[] = [];
@@ -39,12 +40,15 @@ export class Asks {
     const items = this.place(scope.items, rows, ({ group, units }, key) => this.items.push({ group, key, at, units }) - 1);
     const folds = this.place(scope.folds, rows, ({ unit }, key) => this.folds.push({ unit, key, at }) - 1);
     const tables = this.place(scope.tables, rows, ({ unit }, key) => this.tables.push({ table: unit, key, at }) - 1);
-    const views = rows.map(row =>
-      scope.views.map(({ view, entity }) => {
-        const key = keyFrom(this.registry, entity, row);
-        return key === null ? null : this.live.add(view, key, () => this.registry.entities[entity]!.key.map(c => row[c]!));
-      }),
-    );
+    const views =
+      scope.views.length === 0
+        ? NONE
+        : rows.map(row =>
+            scope.views.map(({ view, entity }) => {
+              const key = keyFrom(this.registry, entity, row);
+              return key === null ? null : this.live.add(view, key, () => this.registry.entities[entity]!.key.map(c => row[c]!));
+            }),
+          );
     const of = <T>(answers: readonly T[], places: Int32Array, width: number, r: number): readonly (T | null)[] => {
       if (width === 0) return NONE;
       const out = new Array<T | null>(width);
@@ -55,15 +59,15 @@ export class Asks {
       items: of(answered.items, items, scope.items.length, r),
       folds: of(answered.folds, folds, scope.folds.length, r),
       tables: of(answered.tables, tables, scope.tables.length, r),
-      views: scope.views.length === 0 ? NONE : views[r]!.map(place => (place === null ? null : place(answered.views))),
+      views: views === NONE ? NONE : views[r]!.map(place => (place === null ? null : place(answered.views))),
     });
   }
 
   /** Where each row's slots are among those to read, -1 without a key. */
   private place<T extends { entity: string }>(slots: readonly T[], rows: readonly Row[], push: (slot: T, key: string) => number): Int32Array {
     const width = slots.length;
+    if (width === 0) return NOWHERE;
     const places = new Int32Array(rows.length * width);
-    if (width === 0) return places;
     const shared = rows.length > 1 ? new Map<string, number>() : null;
     rows.forEach((row, r) => {
       slots.forEach((slot, i) => {
