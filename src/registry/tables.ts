@@ -1,13 +1,13 @@
 /** Sources, and views: the rows of one SQL (or pushed from outside) with the features that take a column of them. */
 import type { Entity } from '../define/entity.ts';
 import type { Feature } from '../define/feature.ts';
-import type { Source, Table } from '../define/table.ts';
+import type { Source, SqlParam, Table } from '../define/table.ts';
 import { canonicalJson } from '../lib/json.ts';
 import { isSource } from './collect.ts';
 import { isSchema } from './columns.ts';
 import { byKey, viewMeaning } from './meaning.ts';
 import type { Problems } from './problems.ts';
-import type { Registry, SourcePlan, ValueType, ViewPlan } from './types.ts';
+import type { Registry, SourcePlan, SqlParamPlan, ValueType, ViewPlan } from './types.ts';
 import { declaredType } from './values.ts';
 
 export function compileSource(s: Source, problems: Problems): SourcePlan {
@@ -103,4 +103,4 @@ function viewOf(drafts: readonly Draft[], parts: Pick<Registry, 'sources'>, idOf
   return { ...view, hash: viewMeaning(view, [...entity.key], source).slice(0, 16) };
 }
 
-const paramOf = (p: string | number | boolean | bigint | null): string | number | boolean | null => (typeof p === 'bigint' ? `${p}n` : p);
+const paramOf = (p: SqlParam): SqlParamPlan => (typeof p === 'bigint' ? { bigint: String(p) } : p);

@@ -221,6 +221,9 @@ export interface SourcePlan {
   fieldMapping: Record<string, string>;
 }
 
+/** JSON has no bigint. */
+export type SqlParamPlan = Scalar | { bigint: string };
+
 /** Rows of one SQL (or pushed from outside), for one or more features of an entity. */
 export interface ViewPlan {
   /** `entity.feature` of its first feature. */
@@ -230,8 +233,7 @@ export interface ViewPlan {
   source: string | null;
   /** With `$1` … for the parameters; null for pushed values. */
   sql: string | null;
-  /** bigint as text with a trailing `n`. */
-  params: Scalar[];
+  params: SqlParamPlan[];
   time: string | null;
   created: string | null;
   /** Values of a row, in this order. `column` null: the feature's name, else the only one left. */

@@ -25,15 +25,15 @@ const say = (defs: Record<string, unknown>): string[] => {
 };
 
 describe('query', () => {
-  const text = sql`select user_id, favorite, updated_at, written_at from orders where total > ${10}`;
+  const text = sql`select user_id, favorite, updated_at, written_at from orders where total > ${10} and n = ${5n} and t = ${'5n'}`;
   const favorite = feature(user, 'favorite', query(orders, text, { type: z.string(), default: 'unknown', materialize: true, every: '5m' }));
 
   it('compiles to a view with its parameters apart', () => {
     const r = registry({ favorite });
     expect(r.views['user.favorite']).toMatchObject({
       source: 'orders',
-      sql: 'select user_id, favorite, updated_at, written_at from orders where total > $1',
-      params: [10],
+      sql: 'select user_id, favorite, updated_at, written_at from orders where total > $1 and n = $2 and t = $3',
+      params: [10, { bigint: '5' }, '5n'],
       time: 'updated_at',
       created: 'written_at',
       every: 300_000,

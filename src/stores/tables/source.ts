@@ -42,7 +42,7 @@ export interface SourceOptions {
 }
 
 /** bigints are text with a trailing `n` in the registry. */
-export const paramsOf = (view: ViewPlan): DuckParam[] => view.params.map(p => (typeof p === 'string' && /^-?\d+n$/.test(p) ? BigInt(p.slice(0, -1)) : p));
+export const paramsOf = (view: ViewPlan): DuckParam[] => view.params.map(p => (p !== null && typeof p === 'object' ? BigInt(p.bigint) : p));
 
 /** The statement as something to select from; a comment at its end ends with its line. */
 export const innerSql = (view: ViewPlan): string => `${view.sql!.replace(/[;\s]+$/, '')}\n`;
