@@ -137,6 +137,17 @@ describe('aliases and names', () => {
   });
 });
 
+it('the OpenAPI document has the routes, the columns that aliases name, and what takes rows', async () => {
+  const { body } = await s.get('/openapi.json');
+  for (const path of ['/v1/cache/{entity}/{key}', '/get-online-features', '/push', '/write-to-online-store']) expect(body.paths).toHaveProperty([path]);
+  const { schemas } = body.components;
+  expect(Object.keys(schemas.FeaturesRequest.properties.entities.properties).sort()).toEqual(['destination_id', 'location_id', 'origin_id', 'user_id']);
+  expect(Object.keys(schemas.OnlineFeaturesRequest.properties.entities.properties).sort()).toEqual(['destination_id', 'location_id', 'origin_id', 'user_id']);
+  const { properties } = body.paths['/push'].post.requestBody.content['application/json'].schema;
+  expect(properties.push_source_name.enum).toEqual(['location', 'location.temperature', 'user', 'user.segment', 'world', 'world.rate']);
+  for (const [, name] of JSON.stringify(body).matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)) expect(schemas).toHaveProperty(name!);
+});
+
 describe('how old values may be', () => {
   const ask = (more: object) => s.post('/v1/features', { entities: { user_id: ['u1', 'u2', 'u1'] }, features: ['segment', 'balance', 'credits'], as_of: NOON, ...more });
 
