@@ -133,7 +133,7 @@ export interface TableRead {
 }
 
 export interface TableAnswer {
-  /** False: no run of its SQL has been put online yet. */
+  /** False: no run of its SQL has been put online yet; rows pushed meanwhile are there. */
   ready: boolean;
   /** The row that counts; null when there is none. */
   row: TableRow | null;

@@ -51,8 +51,7 @@ export async function putViews(
   const tables = given.map(({ view }) => units.get(view.id)!);
   const puts = given.flatMap(({ view, rows }, v) => rows.map((row, i) => putOf(compiled, view, tables[v]!, row, `rows[${i}]`)));
   if (to === 'offline') return project.tables.append(puts);
-  const ready = tables.filter(t => t.materialized);
-  await project.online.putRows(puts, { record: to === 'online_and_offline', ...(ready.length > 0 && { ready }) });
+  await project.online.putRows(puts, { record: to === 'online_and_offline' });
 }
 
 function putOf({ registry, code }: Compiled, view: ViewPlan, table: TableUnit, row: PushRow, path: string): RowPut {

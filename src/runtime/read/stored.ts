@@ -31,7 +31,8 @@ export function storedCell(s: PlannedStored, mine: RowAnswers, at: number): Cell
     case 'table': {
       const answer = mine.tables[s.at];
       if (!answer) return keyless(s.feature);
-      if (!answer.ready) return { value: defaultOf(s.feature), status: 'DEFAULTED', ts: null, reason: 'not_materialized' };
+      // A pushed row counts before the first run of the view's SQL, too.
+      if (!answer.ready && answer.row === null) return { value: defaultOf(s.feature), status: 'DEFAULTED', ts: null, reason: 'not_materialized' };
       if (answer.row === null && answer.floor !== null) return expired();
       return rowCell(s.feature, answer.row, at);
     }

@@ -120,7 +120,7 @@ export function setReady(env: Embedded, tables: readonly TableUnit[]): void {
 
 export function readRow(env: Embedded, space: UnitSpace | undefined, { table, key, at }: TableRead): TableAnswer {
   const ready = !table.materialized || space?.ready === true;
-  const bytes = space && ready ? env.rows.getBinary(rowsKey(space.ns, key)) : undefined;
+  const bytes = space ? env.rows.getBinary(rowsKey(space.ns, key)) : undefined;
   if (!bytes) return { ready, row: null, floor: null };
   const floor = orNull(bytes.readDoubleLE(0));
   for (let i = HEAD; i < bytes.length; i += ROW + bytes.readUInt32LE(i + 25)) {
