@@ -140,8 +140,12 @@ describe('bad spines', () => {
 
   it('empty', async () => {
     await fails(historical(spine('')), 'BAD_SPINE');
-    await fails(historical(spine('user_id,event_timestamp\n')), 'BAD_SPINE');
     expect(existsSync(path.join(shop, 'out.csv'))).toBe(false);
+  });
+  it('columns without rows give columns without rows', async () => {
+    const args = ['historical', '--spine', spine('user_id,event_timestamp\n'), '--features', 'user_views_5m', '--out', 'none.csv'];
+    expect((await fabra(args, { cwd: shop })).code).toBe(0);
+    expect(readFileSync(path.join(shop, 'none.csv'), 'utf8').trim()).toBe('user_id,event_timestamp,user_views_5m');
   });
   it('without the key column', async () => {
     const error = await fails(historical(spine('usr,event_timestamp\nu1,2025-01-15T12:00:00Z\n')), 'BAD_SPINE');
