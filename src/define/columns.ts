@@ -48,7 +48,11 @@ export function decimal(places: number): z.ZodNumber {
 export function int64() {
   const text = z.string().regex(/^-?\d{1,19}$/, 'Invalid int64');
   return marked(
-    z.union([z.bigint(), z.int(), text]).transform(v => BigInt(v)),
+    z.union([z.bigint(), z.int(), text]).transform((v, context) => {
+      const value = BigInt(v);
+      if (BigInt.asIntN(64, value) !== value) context.issues.push({ code: 'custom', message: 'Invalid int64: beyond 64 bits', input: v });
+      return value;
+    }),
     { int64: true },
   );
 }

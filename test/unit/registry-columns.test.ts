@@ -148,3 +148,10 @@ describe('rules and code of a schema', () => {
     ).not.toBeNull();
   });
 });
+
+describe('int64', () => {
+  it('holds 64 bits: what is beyond fits no event and no state of a fold', () => {
+    expect([2n ** 63n - 1n, -(2n ** 63n), '9223372036854775807', 5].map(v => int64().parse(v))).toEqual([2n ** 63n - 1n, -(2n ** 63n), 2n ** 63n - 1n, 5n]);
+    for (const v of [2n ** 63n, -(2n ** 63n) - 1n, '9223372036854775808']) expect(int64().safeParse(v).success).toBe(false);
+  });
+});

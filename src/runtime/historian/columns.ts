@@ -38,7 +38,7 @@ export class TypeGuess {
 
   add(value: Value): void {
     if (value === null) return;
-    const kind = typeof value;
+    const kind = typeof value === 'bigint' && !in64(value) ? 'object' : typeof value;
     this.seen = this.seen === null || this.seen === kind ? kind : 'object';
   }
 
@@ -59,6 +59,8 @@ export function textOf(value: Value, type: ValueType): string | null {
   return toJson(value);
 }
 
+const in64 = (value: bigint): boolean => BigInt.asIntN(64, value) === value;
+
 /** Derived code in plain JavaScript may return what its type does not say. */
 export function fits(value: Value, type: ValueType): boolean {
   if (value === null || type.base === 'json') return true;
@@ -69,9 +71,8 @@ export function fits(value: Value, type: ValueType): boolean {
     case 'boolean':
       return typeof value === 'boolean';
     case 'int64':
-      return typeof value === 'bigint' || Number.isSafeInteger(value);
     case 'int':
-      return typeof value === 'bigint' || Number.isSafeInteger(value);
+      return typeof value === 'bigint' ? in64(value) : Number.isSafeInteger(value);
     default:
       return typeof value === 'number';
   }
