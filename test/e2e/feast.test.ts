@@ -136,7 +136,7 @@ describe.skipIf(!wanted)('a Feast client', () => {
     writeFileSync(script, CLIENT);
     const run = execFileSync(join(VENV, 'bin', 'python'), ['-W', 'ignore', script, url, dir], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 1 << 24 });
     const out = JSON.parse(run.trimEnd().split('\n').at(-1)!) as Record<
-      'list' | 'full' | 'service',
+      'list' | 'full' | 'service' | 'written',
       { values: Record<string, unknown[]>; names: string[]; statuses: string[][] }
     > & {
       errors: Record<string, string | null>;
