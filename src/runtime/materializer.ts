@@ -134,7 +134,9 @@ class ViewJob {
     const { to } = summary;
     if (options.from !== undefined && options.from > to)
       throw new FabraError('BAD_FLAG', 'the window ends before it begins', { hint: '--from is the earlier instant; both ends are in the window.' });
-    if (options.from !== undefined || !summary.incremental || view.time === null) return { from: options.from ?? null, to };
+    // Without a time column there is no window: what the SQL gives now was never seen at an instant of the past.
+    if (view.time === null) return { from: null, to: this.project.clock.now() };
+    if (options.from !== undefined || !summary.incremental) return { from: options.from ?? null, to };
     const covered = await this.project.tables.intervals(view);
     if (covered.length > 0) return { from: Math.min(to, Math.max(...covered.map(c => c.to))), to };
     const ttls = view.features.map(f => this.compiled.registry.features[f.id]!.ttl);

@@ -119,6 +119,19 @@ describe('materialize', () => {
     await s.close();
   });
 
+  it('a window gives rows without a time column no time of the past, nor one to come', async () => {
+    const flat = source('f', { file: 'f.csv' });
+    const s = await start({ y: feature(user, 'y', query(flat, sql`select user_id, y from f`, { type: z.int(), materialize: true })) }, { 'f.csv': 'user_id,y\n1,5\n' });
+    expect(await s.run({ from: NOON - 2 * HOUR, to: NOON - HOUR })).toMatchObject({ status: 'ok', from: null, to: NOON, rows: 1 });
+    expect(await s.value('y', '1', NOON - 1)).toEqual({ value: null, status: 'NOT_FOUND', ts: null });
+    expect(await s.value('y', '1')).toEqual(present(5, NOON));
+    s.clock.pass(1_000);
+    s.put('f.csv', 'user_id,y\n1,6\n');
+    expect(await s.run({ to: NOON + HOUR })).toMatchObject({ to: NOON + 1_000 });
+    expect(await s.value('y', '1')).toEqual(present(6, NOON + 1_000));
+    await s.close();
+  });
+
   it('P46: incremental without history goes back by the ttl, by a year when it is 0, and asks when there is none', async () => {
     const of = (ttl: string | undefined) => ({
       x: feature(

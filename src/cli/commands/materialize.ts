@@ -51,7 +51,12 @@ function chosen(compiled: Compiled, { flags, common }: Pick<Invocation, 'flags' 
         if (f.kind === 'table' && all.includes(f.view)) return f.view;
         const why = f.kind !== 'table' ? 'has no SQL' : registry.views[f.view]!.sql === null ? 'is pushed' : 'is computed when it is read';
         throw new FabraError('BAD_FLAG', `feature '${f.id}' ${why}: there is nothing to materialize`, {
-          hint: f.kind === 'table' ? 'Write { materialize: true } in its query to have it precomputed.' : 'What comes from events is computed by fabra worker and fabra backfill.',
+          hint:
+            f.kind !== 'table'
+              ? 'What comes from events is computed by fabra worker and fabra backfill.'
+              : registry.views[f.view]!.sql === null
+                ? 'Its values come by POST /push, store.push(…) or set in a handler.'
+                : 'Write { materialize: true } in its query to have it precomputed.',
         });
       }),
     ),
