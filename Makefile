@@ -29,7 +29,7 @@ demo: setup
 	run get product $$product --as-of $$at; run get session $$user,$$session --as-of $$at; run parity
 
 bench: setup
-	@set -e; for b in worker reads memory tree serve pit; do node test/bench/run.mjs $$b; done
+	@set -e; for b in worker reads hybrid memory tree serve pit; do node test/bench/run.mjs $$b; done
 
 clean:
 	rm -rf dist coverage artifacts

@@ -40,6 +40,17 @@ export async function scratch(seven = false): Promise<Scratch> {
   const features = join(dir, 'features.ts');
   const text = readFileSync(features, 'utf8');
   if (seven) writeFileSync(features, text.slice(0, text.indexOf('// Users')) + SEVEN);
+  return opened(dir);
+}
+
+/** A project of its own: its features.ts, and what its sources need. */
+export async function scratchOf(files: Record<string, string>): Promise<Scratch> {
+  const dir = mkdtempSync(join(tmpdir(), 'fabra-bench-'));
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, name), text);
+  return opened(dir);
+}
+
+async function opened(dir: string): Promise<Scratch> {
   const compiled = (await compileProject(join(dir, 'features.ts'))) as unknown as Compiled;
   const env = await openEmbedded(join(dir, '.fabra/store'));
   const bus = new EmbeddedBus(env);
