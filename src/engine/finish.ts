@@ -3,7 +3,8 @@
  * that training and serving cannot differ in the last bit. docs/semantics.md is the contract.
  */
 import { doubleToFraction, pow10, ratioToDouble, times } from '../lib/rational.ts';
-import type { AggPlan, RatioPlan, Scalar, WindowFeaturePlan } from '../registry/types.ts';
+import type { AggPlan, RatioPlan, WindowFeaturePlan } from '../registry/types.ts';
+import { defaultOf } from './cells.ts';
 import type { Cell, ColumnValue, Exact, Value } from './values.ts';
 
 /** What an aggregate comes down to: exact integers, strings or lists, before any rounding. */
@@ -124,14 +125,6 @@ export function finishRatio(plan: RatioPlan, num: AggState, den: AggState): Fini
   if (a === null || b === null) return NULL;
   if (BigInt(b[0]) === 0n) return { value: plan.zero ?? null };
   return { value: ratioToDouble(times(a[0], b[1]), times(a[1], b[0])) };
-}
-
-/** The declared default or null; of an int64 feature it is a bigint (a list of them), as its values are. */
-function defaultOf(feature: WindowFeaturePlan): Value {
-  const value = feature.default ?? null;
-  if (feature.type.base !== 'int64') return value;
-  const one = (v: Scalar): Value => (typeof v === 'number' || typeof v === 'string' ? BigInt(v) : v);
-  return Array.isArray(value) ? value.map(one) : one(value);
 }
 
 const newer = (a: number | null, b: number | null): number | null => (a === null ? b : b === null || a > b ? a : b);

@@ -17,6 +17,7 @@ import { byKey, decodeMeaning, deriveMeaning, fingerprint, registryHash, windowM
 import { Problems } from './problems.ts';
 import { hashAt, rulesOf } from './rules.ts';
 import { compileService } from './services.ts';
+import { isAsync } from './syntax.ts';
 import { compileSource, Views } from './tables.ts';
 import { compileTrigger, type FoldCode, type OnCode } from './triggers.ts';
 import type { DeriveFeaturePlan, EventPlan, FeaturePlan, FramePlan, IdPlan, Registry, StreamPlan, ValueType, WindowFeaturePlan } from './types.ts';
@@ -308,9 +309,6 @@ class Compiler {
       .sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 }
-
-/** `async` survives the bundler: its target has async functions. */
-const isAsync = (fn: unknown): boolean => (fn as { constructor?: { name?: string } }).constructor?.name === 'AsyncFunction';
 
 /** The object a schema reads, through wrappers and transforms. */
 function objectShape(schema: Schema): Record<string, Schema> | undefined {

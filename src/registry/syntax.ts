@@ -36,6 +36,9 @@ export interface Dictionary {
   units: Map<string, Unit>;
 }
 
+/** `async` survives the bundler: its target has async functions. */
+export const isAsync = (fn: unknown): boolean => (fn as { constructor?: { name?: string } } | null)?.constructor?.name === 'AsyncFunction';
+
 const isNode = (v: unknown): v is Tree => typeof v === 'object' && v !== null && typeof (v as { type?: unknown }).type === 'string' && 'start' in v;
 
 function* children(node: Node): Generator<[string, Tree]> {

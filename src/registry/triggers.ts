@@ -8,6 +8,7 @@ import { isSchema } from './columns.ts';
 import type { FeatureStart } from './compile.ts';
 import { triggerMeaning } from './meaning.ts';
 import type { Problems } from './problems.ts';
+import { isAsync } from './syntax.ts';
 import type { EventPlan, FeaturePlan, Registry, ValueType } from './types.ts';
 import { compileDefault, declaredType } from './values.ts';
 
@@ -102,5 +103,3 @@ function handled(f: Feature, spec: On, events: string[], given: Given): FeatureP
     fingerprint: triggerMeaning({ kind: 'on', events, code: null, type }, [...f.entity.key], given.parts),
   };
 }
-
-const isAsync = (fn: unknown): boolean => (fn as { constructor?: { name?: string } } | null)?.constructor?.name === 'AsyncFunction';
