@@ -45,13 +45,15 @@ export async function applyRegistry(project: Project, compiled: Compiled, option
   const applied = await project.catalog.applied();
   if (applied && diff.changes.length === 0) return { revision: applied.revision, changes: [], changed: false };
   const breaking = diff.changes.filter(c => c.breaking);
+  const removed = diff.changes.filter(c => c.op === 'remove' && c.kind === 'feature');
+  // What is typed next has to pass both questions.
+  const flags = `${breaking.length > 0 ? ' --new-version' : ''}${removed.length > 0 ? ' --yes' : ''}`;
   if (breaking.length > 0 && !options.newVersion)
     throw new FabraError('BREAKING_CHANGE', `${breaking.map(c => `${c.kind} ${c.name}`).join(', ')}: what is applied means something else`, {
-      hint: 'See it with: fabra plan. Then run: fabra apply --new-version (the features are computed anew from the log), or give them new names.',
+      hint: `See it with: fabra plan. Then run: fabra apply${flags} (the features are computed anew from the log), or give them new names.`,
     });
-  const removed = diff.changes.filter(c => c.op === 'remove' && c.kind === 'feature');
   if (removed.length > 0 && !options.consent)
-    throw new FabraError('CONSENT_NEEDED', `${removed.map(c => c.name).join(', ')}: removing them drops their data`, { hint: 'Run: fabra apply --yes' });
+    throw new FabraError('CONSENT_NEEDED', `${removed.map(c => c.name).join(', ')}: removing them drops their data`, { hint: `Run: fabra apply${flags}` });
   await checkViews(project, compiled);
   const { folds, triggers, tables } = compileUnits(next);
   // Before anything else changes: what a table keeps must never outlive its rows online, or a run would find nothing new.

@@ -186,4 +186,15 @@ describe('apply', () => {
     expect(await applyRegistry(project, compiled, { newVersion: false, consent: true })).toMatchObject({ changed: true, revision: 2 });
     await project.close();
   });
+
+  it('a removal beside a breaking change: the hint names both flags, whichever was given', async () => {
+    const { dir, project } = await start(source("count(view).over('5m')", "export const spend = feature(user, 'spend', sum(view, 'cost').over('1h'));"));
+    writeFileSync(join(dir, 'features.ts'), source("count(view).over('10m')"));
+    const compiled = await compileAt(dir);
+    const both = { hint: expect.stringContaining('fabra apply --new-version --yes') };
+    await expect(applyRegistry(project, compiled, { newVersion: false, consent: true })).rejects.toMatchObject({ code: 'BREAKING_CHANGE', ...both });
+    await expect(applyRegistry(project, compiled, { newVersion: true, consent: false })).rejects.toMatchObject({ code: 'CONSENT_NEEDED', ...both });
+    expect(await applyRegistry(project, compiled, { newVersion: true, consent: true })).toMatchObject({ changed: true });
+    await project.close();
+  });
 });
