@@ -76,7 +76,7 @@ class Partition {
 }
 
 function greatest(times: number[]): number {
-  return times.reduce((a, b) => (b > a ? b : a));
+  return times.reduce((a, b) => Math.max(a, b));
 }
 
 /** Every event of a stream with its admission, in (partition, offset) order. */
