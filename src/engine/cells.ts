@@ -1,4 +1,5 @@
 /** Cells of rows, handlers and folds: one place for reads and for history, as finish.ts is for windows. */
+import { inInt64 } from '../lib/decimal.ts';
 import type { FoldFeaturePlan, OnFeaturePlan, Scalar, StoredFeaturePlan, TableFeaturePlan, ValueType } from '../registry/types.ts';
 import type { TableRow } from './units.ts';
 import type { Cell, Value } from './values.ts';
@@ -29,8 +30,13 @@ export function rowCell(f: TableFeaturePlan | OnFeaturePlan, row: TableRow | nul
 export function foldCell(f: FoldFeaturePlan, state: { value: unknown; ts: number } | { error: string; ts: number } | null, T: number): Cell {
   if (!state) return { value: defaultOf(f), status: 'NOT_FOUND', ts: null };
   if ('error' in state) return { value: null, status: 'ERROR', ts: state.ts, reason: `COMPUTE: ${state.error}` };
-  return aged(f, state.ts, T, () => plain(state.value));
+  const value = plain(state.value);
+  if (overflows(value)) return { value: null, status: 'ERROR', ts: state.ts, reason: 'OVERFLOW' };
+  return aged(f, state.ts, T, () => value);
 }
+
+/** A bigint that no column of history could hold. */
+const overflows = (v: Value): boolean => (Array.isArray(v) ? v.some(overflows) : typeof v === 'bigint' && !inInt64(v));
 
 const plain = (v: unknown): Value => (v === undefined || (typeof v === 'number' && !Number.isFinite(v)) ? null : (v as Value));
 

@@ -68,6 +68,8 @@ export const materializedViews = (compiled: Pick<Compiled, 'registry'>): ViewPla
 export async function materialize(project: Project, compiled: Compiled, options: MaterializeOptions): Promise<ViewSummary[]> {
   const applied = await project.catalog.applied();
   if (!applied) throw new FabraError('NOT_APPLIED', 'no registry is applied yet', { hint: 'Run: fabra apply' });
+  if (options.from !== undefined && options.from > (options.to ?? project.clock.now()))
+    throw new FabraError('BAD_FLAG', 'the window ends before it begins', { hint: '--from is the earlier instant; both ends are in the window.' });
   const chosen = materializedViews(compiled).filter(v => options.views === undefined || options.views.includes(v.id));
   const changed = chosen.find(v => applied.registry.views[v.id]?.hash !== v.hash);
   if (changed) throw new FabraError('NOT_APPLIED', `view '${changed.id}' differs from what is applied`, { hint: 'Run: fabra plan, then fabra apply' });
@@ -132,8 +134,6 @@ class ViewJob {
   private async window(): Promise<Pick<RunOptions, 'from' | 'to'>> {
     const { options, summary, view } = this;
     const { to } = summary;
-    if (options.from !== undefined && options.from > to)
-      throw new FabraError('BAD_FLAG', 'the window ends before it begins', { hint: '--from is the earlier instant; both ends are in the window.' });
     // Without a time column there is no window: what the SQL gives now was never seen at an instant of the past.
     if (view.time === null) return { from: null, to: this.project.clock.now() };
     if (options.from !== undefined || !summary.incremental) return { from: options.from ?? null, to };
