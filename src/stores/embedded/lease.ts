@@ -19,7 +19,7 @@ export function takeLease(env: Embedded): Lease {
     const held = env.meta.get('lease') as Held | undefined;
     if (held?.owner && alive(held))
       throw new FabraError('WRITER_BUSY', `another process (pid ${held.pid}) is writing this project's state`, {
-        hint: `Stop it first (kill ${held.pid}); readers, serve and replay may run beside it.`,
+        hint: `Stop it first (kill ${held.pid}), or wait for its end: fabra worker --standby. Readers, serve and replay may run beside it.`,
         retry: true,
       });
     const next = (held?.epoch ?? 0) + 1;
