@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import { toFabraError } from '../lib/errors.ts';
 import { type Counters, noCounters } from '../ports/online-store.ts';
+import { type HandlerCounts, noHandlerCounts } from './handlers/loop.ts';
 import { renderPlan } from '../registry/diff.ts';
 import { applyRegistry, checkViews, planApply } from './apply.ts';
 import type { Compiled, Project } from './project.ts';
@@ -36,6 +37,7 @@ export class DevSession {
   private stopWorker: AbortController | null = null;
   /** Counted by workers of this session that have ended. */
   private counted = noCounters();
+  private turns = noHandlerCounts();
   private working: Promise<void> = Promise.resolve();
   /** Definitions that run, and those of the last save. */
   private runs: Compiled | null = null;
@@ -112,10 +114,11 @@ export class DevSession {
     this.stopWorker = stop;
     const worker = async () => {
       while (!stop.signal.aborted) {
-        const before = this.counted;
+        const [before, turns] = [this.counted, this.turns];
         const onProgress = (p: WorkerProgress) => {
           this.counted = sum(before, p.counters);
-          this.options.onProgress({ ...p, counters: this.counted });
+          this.turns = sum(turns, p.handlers);
+          this.options.onProgress({ ...p, counters: this.counted, handlers: this.turns });
         };
         try {
           await runWorker(this.project, compiled, { signal: stop.signal, onProgress, batchSize: this.options.batchSize, pollMs: this.options.pollMs });
@@ -156,8 +159,4 @@ export class DevSession {
   }
 }
 
-const sum = (a: Counters, b: Counters): Counters => {
-  const out = noCounters();
-  for (const k of Object.keys(out) as (keyof Counters)[]) out[k] = a[k] + b[k];
-  return out;
-};
+const sum = <T extends Counters | HandlerCounts>(a: T, b: T): T => Object.fromEntries(Object.entries(a).map(([k, n]) => [k, n + b[k as keyof T]])) as T;

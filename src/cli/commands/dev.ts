@@ -4,6 +4,7 @@ import { noCounters } from '../../ports/online-store.ts';
 import { compileProject } from '../../registry/compile.ts';
 import { DevSession } from '../../runtime/dev.ts';
 import type { Compiled } from '../../runtime/project.ts';
+import type { WorkerProgress } from '../../runtime/worker.ts';
 import { checkHost } from '../../runtime/server/auth.ts';
 import { withCompiled } from '../open.ts';
 import type { Output } from '../output.ts';
@@ -105,7 +106,7 @@ class Screen {
   private constructor(out: Output, project: OpenedProject, features: number) {
     this.out = out;
     this.project = project;
-    this.view = { project: project.dir, url: '', features, counters: noCounters(), rate: 0, lag: 0, maxTs: null, dead: 0, notes: [] };
+    this.view = { project: project.dir, url: '', features, counters: noCounters(), handlers: null, rate: 0, lag: 0, maxTs: null, dead: 0, notes: [] };
   }
 
   static async open(out: Output, project: OpenedProject, features: number): Promise<Screen> {
@@ -130,8 +131,9 @@ class Screen {
     if (!this.ink) this.out.note(bad ? `! ${text}` : text);
   }
 
-  progress(p: { counters: DevView['counters']; lag: number; maxTs: number | null }): void {
-    Object.assign(this.view, p);
+  progress(p: WorkerProgress): void {
+    const { handled, retried, dead } = p.handlers;
+    Object.assign(this.view, p, { handlers: handled + retried + dead > 0 ? p.handlers : null });
     this.meter.add(performance.now(), p.counters.read);
   }
 

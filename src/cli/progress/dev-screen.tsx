@@ -9,6 +9,8 @@ export interface DevView {
   url: string;
   features: number;
   counters: Counters;
+  /** Null without handlers. */
+  handlers: { handled: number; retried: number; dead: number } | null;
   rate: number;
   lag: number;
   maxTs: number | null;
@@ -34,6 +36,11 @@ function Screen({ view, width }: { view: DevView; width: number }) {
         {grouped(Math.round(view.rate))} events/s behind {grouped(view.lag)} newest {view.maxTs === null ? '-' : iso(view.maxTs)}
       </Text>
       <Text wrap="truncate">{SHOWN.map(k => `${k} ${grouped(counters[k])}`).join('  ')}</Text>
+      {view.handlers && (
+        <Text wrap="truncate">
+          handlers {grouped(view.handlers.handled)} done {grouped(view.handlers.retried)} tried again {grouped(view.handlers.dead)} given up
+        </Text>
+      )}
       <Text wrap="truncate">dead letters {grouped(view.dead)}</Text>
       <Text> </Text>
       {view.notes.slice(-ROWS).map((n, i) => (
