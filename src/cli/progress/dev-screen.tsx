@@ -37,9 +37,7 @@ function Screen({ view, width }: { view: DevView; width: number }) {
       </Text>
       <Text wrap="truncate">{SHOWN.map(k => `${k} ${grouped(counters[k])}`).join('  ')}</Text>
       {view.handlers && (
-        <Text wrap="truncate">
-          handlers {grouped(view.handlers.handled)} done {grouped(view.handlers.retried)} tried again {grouped(view.handlers.dead)} given up
-        </Text>
+        <Text wrap="truncate">{`handlers: ${grouped(view.handlers.handled)} done  ${grouped(view.handlers.retried)} tried again  ${grouped(view.handlers.dead)} given up`}</Text>
       )}
       <Text wrap="truncate">dead letters {grouped(view.dead)}</Text>
       <Text> </Text>
