@@ -148,6 +148,24 @@ describe('on-demand values', () => {
     expect(escaped).not.toHaveBeenCalled();
   });
 
+  it('a signal that code first looks at when its time is over is aborted', async () => {
+    let look: () => boolean = () => false;
+    const late = feature(
+      user,
+      'late',
+      derive({
+        timeout: '10ms',
+        compute: (_, context) => {
+          look = () => context.signal.aborted;
+          return new Promise<number>(() => {});
+        },
+      }),
+    );
+    const { read } = readerOf({ late });
+    expect((await read(['user.late']))[0]).toMatchObject({ status: 'DEFAULTED', reason: 'timeout' });
+    expect(look()).toBe(true);
+  });
+
   it('T16 T20: without a cache every read computes; with one of a second, the first of each second', async () => {
     const clock = new HandClock();
     let [n, m] = [0, 0];

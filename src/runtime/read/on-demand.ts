@@ -39,7 +39,9 @@ export class OnDemand {
   private compute({ step: { plan }, code, inputs, request, keys, at, ts: newest }: DeriveCall): Cell | Promise<Cell> {
     // A value that is kept and made of nothing with a time of its own is as old as its making.
     const ts = newest ?? (plan.cache === null ? null : at);
+    // Made when the code asks for it: most code does not, and then it costs nothing.
     let stop: AbortController | null = null;
+    let over: DOMException | null = null;
     const fail = (e: unknown): Cell => {
       const cell = failed(plan, e, ts);
       this.watch.failed(plan.id, cell.detail ?? cell.reason!);
@@ -51,7 +53,9 @@ export class OnDemand {
         now: at,
         keys,
         get signal(): AbortSignal {
-          return (stop ??= new AbortController()).signal;
+          stop ??= new AbortController();
+          if (over !== null) stop.abort(over);
+          return stop.signal;
         },
       };
       const result = code.compute(inputs, context);
@@ -59,7 +63,8 @@ export class OnDemand {
       return withBudget(result, plan.timeout, this.clock).then(outcome => {
         if (outcome.done) return cellOf(plan, outcome.value, ts);
         this.watch.count(plan.id, 'timeout');
-        stop?.abort(new DOMException(`${plan.id} has had its ${plan.timeout} ms`, 'TimeoutError'));
+        over = new DOMException(`${plan.id} has had its ${plan.timeout} ms`, 'TimeoutError');
+        stop?.abort(over);
         return { value: defaultOf(plan), status: 'DEFAULTED', ts: null, reason: 'timeout' };
       }, fail);
     } catch (e) {
