@@ -25,7 +25,7 @@ async function project(template: string): Promise<string> {
   const dir = path.join(root, 'shop');
   mkdirSync(path.join(dir, 'node_modules'));
   symlinkSync(ROOT, path.join(dir, 'node_modules/fabra'));
-  for (const name of ['zod', 'vitest', 'typescript', '.bin']) symlinkSync(path.join(ROOT, 'node_modules', name), path.join(dir, 'node_modules', name));
+  for (const name of ['zod', '@types', 'vitest', 'typescript', '.bin']) symlinkSync(path.join(ROOT, 'node_modules', name), path.join(dir, 'node_modules', name));
   return dir;
 }
 
