@@ -80,6 +80,7 @@ interface Inside {
   batchSize: number | undefined;
   pollMs: number | undefined;
   workers: Set<Worker>;
+  closing: Promise<void> | null;
 }
 
 const insides = new WeakMap<Store, Inside>();
@@ -116,6 +117,7 @@ export async function openStore(options: OpenOptions = {}): Promise<Store> {
       batchSize: workerBatchSize ?? undefined,
       pollMs: origins.workerPollInterval === 'default' ? undefined : workerPollInterval * 1000,
       workers: new Set(),
+      closing: null,
     });
   } catch (e) {
     await project.close();
@@ -123,12 +125,13 @@ export async function openStore(options: OpenOptions = {}): Promise<Store> {
   }
 }
 
+function requireOpen(inside: Inside): void {
+  if (inside.closing) throw new FabraError('STORE_FAILED', 'this store is closed', { hint: 'Open another: await openStore().' });
+}
+
 function storeOf(inside: Inside): Store {
   const { project, access } = inside;
-  let closing: Promise<void> | null = null;
-  const open = (): void => {
-    if (closing) throw new FabraError('STORE_FAILED', 'this store is closed', { hint: 'Open another: await openStore().' });
-  };
+  const open = (): void => requireOpen(inside);
   const read = async (asked: unknown, keys: unknown, options: unknown): Promise<AccessAnswer> => {
     open();
     return access.read(asked, Array.isArray(keys) ? keys : [keys], options as AccessOptions | undefined);
@@ -158,7 +161,7 @@ function storeOf(inside: Inside): Store {
       open();
       await access.push(feature, Array.isArray(rows) ? rows : [rows]);
     },
-    close: () => (closing ??= close()),
+    close: () => (inside.closing ??= close()),
     [Symbol.asyncDispose]: () => store.close(),
   } as unknown as Store;
   insides.set(store, inside);
@@ -175,7 +178,7 @@ export function shape<T>({ names, cells }: AccessAnswer, keys: unknown, of: (cel
 export interface Worker {
   /**
    * Runs until the signal aborts, {@link Worker.stop} is called or the store closes; what was read counts exactly once either way.
-   * @throws FabraError WRITER_BUSY when another process works on this project; FENCED, STORE_FAILED, DISK_FULL.
+   * @throws FabraError WRITER_BUSY when another worker runs on this project; FENCED, STORE_FAILED (a closed store, too), DISK_FULL.
    */
   run(signal?: AbortSignal): Promise<WorkerSummary>;
   /** Finishes the batch; resolves when it is over. */
@@ -200,6 +203,7 @@ export function createWorker(store: Store, settings: WorkerSettings = {}): Worke
   let running: Promise<WorkerSummary> | null = null;
   const worker: Worker = {
     async run(signal) {
+      requireOpen(inside);
       if (running) throw new FabraError('WRITER_BUSY', 'this worker runs already', { hint: 'Wait for it, or stop it: await worker.stop().' });
       const own = new AbortController();
       stopping = own;

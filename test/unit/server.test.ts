@@ -457,4 +457,19 @@ describe('access', () => {
     expect(statuses.filter(s => s === 202).length).toBeGreaterThanOrEqual(before);
     expect(statuses.filter(s => s !== 202 && s !== 0)).toEqual([]);
   });
+
+  it('closing does not wait for a request that never comes in whole', { timeout: 20_000 }, async () => {
+    const app = createServer(project, compiled, { closeGraceMs: 100 });
+    const { port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }));
+    const socket = connect(Number(port), '127.0.0.1');
+    const ended = new Promise(resolve => socket.once('close', resolve).on('error', () => {}));
+    const head = 'POST /ingest/page_view HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n';
+    // The server says that it has read the head, and waits for a body of which one byte comes.
+    const said = new Promise<string>(resolve => socket.once('data', b => resolve(b.toString())));
+    socket.write(`${head}expect: 100-continue\r\n\r\n`);
+    expect(await said).toContain('100 Continue');
+    socket.write('{');
+    await app.close();
+    await ended;
+  });
 });

@@ -206,6 +206,8 @@ describe('the worker', () => {
     const deadline = Date.now() + 20_000;
     while ((await store.get(spent, { user_id: 'u5' })) !== 7 && Date.now() < deadline) await new Promise(r => setTimeout(r, 10));
     expect(await store.get(spent, { user_id: 'u5' })).toBe(7);
+    // The process that is told of must not be told to kill itself.
+    await expect(createWorker(store).run()).rejects.toMatchObject({ code: 'WRITER_BUSY', hint: expect.not.stringContaining('kill') });
     await worker.stop();
     expect((await done).applied).toBe(1);
   });
@@ -217,6 +219,7 @@ describe('the worker', () => {
     await other.close();
     await running;
     await expect(other.features([spent], { user_id: 'u1' })).rejects.toMatchObject({ code: 'STORE_FAILED' });
+    await expect(createWorker(other).run()).rejects.toMatchObject({ code: 'STORE_FAILED', hint: expect.stringContaining('openStore') });
     // The first store is another one, and still open.
     expect(await store.get(spent, { user_id: 'u2' })).toBe(3);
     expect(() => createWorker({} as never)).toThrow(FabraError);

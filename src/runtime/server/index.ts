@@ -1,6 +1,6 @@
 /** The HTTP server: features out, events in. Errors, limits and access are the same for every route. */
 import { isUtf8 } from 'node:buffer';
-import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { FabraError } from '../../lib/errors.ts';
 import { planApply } from '../apply.ts';
 import { ServerMetrics } from '../metrics.ts';
@@ -23,9 +23,14 @@ export interface ServerOptions {
   /** Largest body, bytes. */
   bodyLimit?: number;
   limits?: Limits;
+  /** How long a request may take to come in, ms; while the server closes, `closeGraceMs`. */
+  requestTimeoutMs?: number;
+  closeGraceMs?: number;
 }
 
 const SWEEP_MS = 20;
+const REQUEST_TIMEOUT_MS = 60_000;
+const CLOSE_GRACE_MS = 5_000;
 const BODY_LIMIT = 8 * 1024 * 1024;
 const LIMITS: Limits = { rows: 10_000, cells: 500_000 };
 /** Open whatever the key: for the load balancer. */
@@ -40,6 +45,7 @@ export function createServer(project: Project, compiled: Compiled, options: Serv
   const parts: ServerParts = { project, ...made(project, compiled), limits: options.limits ?? LIMITS, applied: null };
   const app = fastify({
     bodyLimit: options.bodyLimit ?? BODY_LIMIT,
+    requestTimeout: options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS,
     forceCloseConnections: 'idle',
     // What comes in on an open connection while the server closes is answered, not refused.
     return503OnClosing: false,
@@ -47,8 +53,12 @@ export function createServer(project: Project, compiled: Compiled, options: Serv
     frameworkErrors: (e, _request, reply) => sendError(reply as unknown as FastifyReply, e, project.log),
     clientErrorHandler: (e, socket) => {
       if (e.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-      const body = errorBody(new FabraError('BAD_REQUEST', 'this is not an HTTP request that can be read', { hint: 'Check the client.' }));
-      socket.end(`HTTP/1.1 400 Bad Request\r\nContent-Type: ${JSON_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`);
+      const late = e.code === 'ERR_HTTP_REQUEST_TIMEOUT';
+      const what = late ? 'the request did not come in whole in time' : 'this is not an HTTP request that can be read';
+      const body = errorBody(new FabraError('BAD_REQUEST', what, { hint: 'Check the client.' }));
+      socket.end(
+        `HTTP/1.1 ${late ? '408 Request Timeout' : '400 Bad Request'}\r\nContent-Type: ${JSON_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+      );
     },
   });
   const routes: RouteName[] = [];
@@ -67,7 +77,7 @@ export function createServer(project: Project, compiled: Compiled, options: Serv
     parts.applied = await requireApplied(project, compiled);
   });
   running.set(app, parts);
-  closing(app, parts);
+  closing(app, parts, options.closeGraceMs ?? CLOSE_GRACE_MS);
   healthRoutes(app, parts);
   featureRoutes(app, parts);
   eventRoutes(app, parts);
@@ -118,10 +128,30 @@ export async function followApplied(
 }
 
 /** In-flight requests are answered, connections end with their answer, and what was taken is on disk. */
-function closing(app: FastifyInstance, parts: ServerParts): void {
+function closing(app: FastifyInstance, parts: ServerParts, graceMs: number): void {
+  /** Requests that came in whole and are not answered yet. */
+  const whole = new Set<FastifyRequest>();
+  app.addHook('preValidation', (request, _reply, done) => {
+    whole.add(request);
+    done();
+  });
+  app.addHook('onResponse', (request, _reply, done) => {
+    whole.delete(request);
+    done();
+  });
+  app.addHook('onRequestAbort', (request, done) => {
+    whole.delete(request);
+    done();
+  });
   app.addHook('preClose', done => {
     // A connection whose answer was still to come when closing began turns idle later: else it would be waited for, a minute and more.
-    const sweep = setInterval(() => app.server.closeIdleConnections(), SWEEP_MS);
+    let waited = 0;
+    const sweep = setInterval(() => {
+      waited += SWEEP_MS;
+      // What came in half is not idle, and its client may never send the rest.
+      if (waited >= graceMs && whole.size === 0) app.server.closeAllConnections();
+      else app.server.closeIdleConnections();
+    }, SWEEP_MS);
     app.server.once('close', () => clearInterval(sweep));
     if (!app.server.listening) clearInterval(sweep);
     done();

@@ -17,6 +17,11 @@ export function takeLease(env: Embedded): Lease {
   const owner = randomUUID();
   const epoch = env.write(() => {
     const held = env.meta.get('lease') as Held | undefined;
+    if (held?.owner && held.pid === process.pid && alive(held))
+      throw new FabraError('WRITER_BUSY', "another worker of this process is writing this project's state", {
+        hint: 'Run one worker per project, or stop the other first: await worker.stop().',
+        retry: true,
+      });
     if (held?.owner && alive(held))
       throw new FabraError('WRITER_BUSY', `another process (pid ${held.pid}) is writing this project's state`, {
         hint: `Stop it first (kill ${held.pid}), or wait for its end: fabra worker --standby. Readers, serve and replay may run beside it.`,
