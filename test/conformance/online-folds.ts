@@ -193,6 +193,20 @@ export function onlineFoldConformance(name: string, makeStore: () => Promise<Sto
       expect(await store.groupStatus(renewed)).not.toBeNull();
     });
 
+    it('taken away and given back beside a running worker: it is told, so that nothing claims to hold what went', async () => {
+      const { store } = await fresh();
+      await store.adopt(groupsOf(REGISTRY), units);
+      const lease = await store.lease();
+      const feed = new Feed(store, units);
+      const drafts = log(40);
+      expect(await feed.commit(lease, drafts.slice(0, 20))).toEqual({ status: 'ok' });
+      await store.adopt(groupsOf(REGISTRY), { folds: [both], triggers: [mail], tables: units.tables });
+      await store.adopt(groupsOf(REGISTRY), units);
+      await expect(feed.commit(lease, drafts.slice(20))).rejects.toMatchObject({ code: 'NOT_APPLIED', message: expect.stringContaining(basket.id) });
+      expect((await store.groupStatus(basket, 'log'))!.ready).toBe(false);
+      expect((await store.streamMark('log', 0)).next).toBe(20);
+    });
+
     it('settles what nothing can precede: no read above changes, below it is said from where on they are known', async () => {
       const { store, other } = await fresh();
       const drafts = log(250);

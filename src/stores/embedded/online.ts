@@ -148,21 +148,26 @@ export class EmbeddedOnlineStore implements OnlineStore {
     return { status: 'ok' };
   }
 
-  /** An `apply` beside a running worker may have taken some away. */
-  private requireAll({ groups, folds = [], triggers = [] }: CommitBatch): void {
+  /** An `apply` beside a running worker may have taken some away, or away and back: those are empty, and must not pass for whole. */
+  private requireAll(batch: CommitBatch): void {
+    const { groups, folds = [], triggers = [], live, stream, partition } = batch;
     const gone = groups.find(g => !spaceOf(this.env, g));
     if (gone) notApplied(gone.id);
     for (const u of [...folds, ...triggers]) requireUnit(this.env, u.kind, u);
+    if (!live) return;
+    const { next } = markOf(this.env, streamMarkName(stream, partition));
+    const anew = this.moved(batch).find(({ ns }) => markOf(this.env, unitMarkName(ns, stream, partition)).next < next);
+    if (anew) notApplied(anew.id, 'was taken away and applied anew meanwhile');
   }
 
   /** Namespaces of all that moves with a batch. */
-  private moved({ groups, folds = [], triggers = [] }: CommitBatch): number[] {
-    return [...groups.map(g => spaceOf(this.env, g)!.ns), ...[...folds, ...triggers].map(u => unitSpaceOf(this.env, u.kind, u)!.ns)];
+  private moved({ groups, folds = [], triggers = [] }: CommitBatch): { id: string; ns: number }[] {
+    return [...groups.map(g => spaceOf(this.env, g)!), ...[...folds, ...triggers].map(u => unitSpaceOf(this.env, u.kind, u)!)];
   }
 
   private position(batch: CommitBatch): number {
     if (batch.live) return markOf(this.env, streamMarkName(batch.stream, batch.partition)).next;
-    return Math.min(...this.moved(batch).map(ns => markOf(this.env, unitMarkName(ns, batch.stream, batch.partition)).next));
+    return Math.min(...this.moved(batch).map(({ ns }) => markOf(this.env, unitMarkName(ns, batch.stream, batch.partition)).next));
   }
 
   protected applyUpdates(batch: CommitBatch): void {
@@ -192,7 +197,7 @@ export class EmbeddedOnlineStore implements OnlineStore {
       meta.put(live, batch.mark);
       this.addCounters(batch.stream, batch.count());
     }
-    for (const ns of this.moved(batch)) meta.put(unitMarkName(ns, batch.stream, batch.partition), batch.mark);
+    for (const { ns } of this.moved(batch)) meta.put(unitMarkName(ns, batch.stream, batch.partition), batch.mark);
   }
 
   private addCounters(stream: string, delta: Record<string, Partial<Counters>>): void {

@@ -49,8 +49,8 @@ export function requireUnit(env: Embedded, kind: UnitKind, u: Named): UnitSpace 
   return unitSpaceOf(env, kind, u) ?? notApplied(u.id);
 }
 
-export function notApplied(id: string): never {
-  throw new FabraError('NOT_APPLIED', `${id} is no longer among the applied features`, { hint: 'Start this command again: it takes up the applied registry.', retry: true });
+export function notApplied(id: string, what = 'is no longer among the applied features'): never {
+  throw new FabraError('NOT_APPLIED', `${id} ${what}`, { hint: 'Start this command again: it takes up the applied registry.', retry: true });
 }
 
 /** Inside every transaction that changes marks or namespaces: readers drop what they decoded. */
