@@ -293,6 +293,35 @@ export function tableStoreConformance(name: string, makeStore: () => Promise<Tab
       expect(new Set(all.map(r => `${r.key} ${r.text}`)).size).toBe(320);
     });
 
+    it('a process that does not know a table yet leaves its rows to history all the same', async () => {
+      const s = await start();
+      await s.online.putRows([{ table: unit('segment'), key: '1', row: row(NOON, '["vip"]') }], { record: true });
+      // As a worker that started before the feature was applied.
+      await s.tables.flush(new Map([['user.rating', unit('rating')]]));
+      expect(await s.recorded(unit('segment'), COMPILED)).toEqual([{ key: '1', ...row(NOON, '["vip"]') }]);
+      // One that is applied no more is dropped.
+      await s.online.putRows([{ table: unit('segment'), key: '2', row: row(NOON, '["vip"]') }], { record: true });
+      await s.online.adopt([], { folds: [], triggers: [], tables: [unit('rating')] });
+      await s.tables.flush(new Map([['user.rating', unit('rating')]]));
+      expect(await s.recorded(unit('segment'), COMPILED)).toHaveLength(1);
+      expect(await s.online.outbox(0, 10)).toEqual([]);
+    });
+
+    it('a row that was pushed to history alone is found by a run, and its key can be gone', async () => {
+      const s = await start();
+      const ten = NOON - 2 * HOUR;
+      await s.tables.append([{ table: unit('rating'), key: '1', row: row(ten, '[10]', { created: ten }) }]);
+      s.ratings('1,2024-01-10 10:00:00,2024-01-10 10:00:00,10');
+      expect((await run(s, 'rating')).rows).toEqual([{ key: '1', ...row(ten, '[10]', { created: ten }) }]);
+      expect((await run(s, 'rating')).rows).toEqual([]);
+      expect(await s.recorded(view('rating'), COMPILED)).toHaveLength(1);
+      s.ratings('2,2024-01-10 10:00:00,,2');
+      expect((await run(s, 'rating')).rows).toEqual([
+        { key: '1', ...row(NOON, '', { gone: true }) },
+        { key: '2', ...row(ten, '[2]') },
+      ]);
+    });
+
     it('remembers what runs covered, and how many there were, when it has forgotten the runs', async () => {
       const s = await start();
       s.ratings('1,2024-01-10 10:00:00,,1');

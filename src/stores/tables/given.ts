@@ -6,6 +6,7 @@ import type { TableRow, TableUnit } from '../../engine/units.ts';
 import { text } from '../../sql/columns.ts';
 import { Duck } from '../duckdb/engine.ts';
 import { drop, peek } from '../embedded/outbox.ts';
+import { unitSpaceOf } from '../embedded/spaces.ts';
 import { copyTo } from '../history/files.ts';
 import { GRACE_MS } from '../history/manifest.ts';
 import { type TableFile, TableManifest } from './manifest.ts';
@@ -60,7 +61,10 @@ export async function append(options: RecordOptions, rows: readonly Given[]): Pr
   });
 }
 
-/** Moves the outbox to files; rows of tables that are no more are dropped. Returns how many rows went. */
+/**
+ * Moves the outbox to files; rows of tables that are no more are dropped: by what is applied, since a process that started before
+ * a table was made does not know it. Returns how many rows went.
+ */
 export async function flush(options: RecordOptions, tables: ReadonlyMap<string, TableUnit>): Promise<number> {
   const manifest = new TableManifest(options.env);
   let moved = 0;
@@ -68,7 +72,7 @@ export async function flush(options: RecordOptions, tables: ReadonlyMap<string, 
     options.env.refresh();
     const rows = peek(options.env, 0, SLICE);
     if (rows.length === 0) break;
-    const live = rows.filter(r => tables.get(r.table.id)?.hash === r.table.hash);
+    const live = rows.filter(r => unitSpaceOf(options.env, 'table', r.table));
     const files = await writeGiven(options, live);
     const done = options.env.write(() => {
       // Another process may have moved them meanwhile.

@@ -111,12 +111,14 @@ export class RunRecorder {
     return `${low === null ? '' : `${row}.ts >= ${low} AND `}${row}.ts <= ${run.to}`;
   }
 
-  /** What is not recorded yet, and keys that are back with a time from before they went. */
+  /** What no run has recorded yet (a row pushed to history alone is not online), and keys that are back with a time from before they went. */
   private async insertNew(db: Duck, all: string, at: number): Promise<void> {
     const k = this.keys;
     const columns = [...k, 'ts', 'created', 'text'].join(', ');
     const out = [...k, 'ts AS eff', 'ts', 'created', 'text', 'false'].join(', ');
-    await db.run(`INSERT INTO ${FRESH} SELECT ${out} FROM (SELECT ${columns} FROM ${STAGED} s WHERE ${this.within('s')} EXCEPT SELECT ${columns} FROM (${all}) WHERE NOT gone)`);
+    await db.run(
+      `INSERT INTO ${FRESH} SELECT ${out} FROM (SELECT ${columns} FROM ${STAGED} s WHERE ${this.within('s')} EXCEPT SELECT ${columns} FROM (${all}) WHERE NOT gone AND src = 1)`,
+    );
     const by = k.length === 0 ? '' : `PARTITION BY ${k.join(', ')} `;
     await db.run(
       `INSERT INTO ${FRESH} SELECT ${[...k.map(c => `s.${c}`), `greatest(${at}, n.eff)`, 's.ts', 's.created', 's.text', 'false'].join(', ')}
