@@ -35,6 +35,12 @@ export const last = feature(user, 'last', on(buy, { type: z.number(), handle: ({
 export const best = feature(user, 'best', on(buy, { type: z.number(), handle: ({ event, current }) => Math.max(current ?? 0, event.payload.cost) }));
 export const score = feature(user, 'score', derive({ inputs: { buys, spent, last, flat, level, segment, rate }, request: z.object({ extra: z.number() }), type: z.string(),
   compute: (i, { request, keys, now }) => JSON.stringify([keys, now, i.buys, i.spent, i.last, i.flat, i.level, String(i.segment), i.rate, request.extra]) }));
+const parcel = entity('parcel', { key: 'to' });
+const seller = entity('seller', { key: 'from' });
+const send = shop.event('send', z.object({ from: z.string(), to: z.string() }));
+const ids = { state: z.string(), initial: '', step: (s, e) => s + e.event_id };
+export const came = feature(parcel, 'came', fold(send, ids));
+export const went = feature(seller, 'went', fold(send, ids));
 export const ride = service('ride', [alias('buyer', spent, { u: 'buyer_id' }), alias('seller', spent, { u: 'seller_id' })], { fullNames: true });
 export const plain = service('plain', [spent, buys]);
 `;
@@ -66,6 +72,8 @@ beforeAll(async () => {
   await applyRegistry(project, compiled, { newVersion: false, consent: false });
   const buy = (id: string, ms: number, u: string, cost: number) => ({ bytes: Buffer.from(JSON.stringify({ id, ts: iso(NOON + ms), type: 'buy', u, cost })) });
   await project.bus.append('shop', [buy('a', 0, '1', 1.5), buy('c', 2 * MINUTE, '1', 4), buy('b', MINUTE, '1', 9), buy('c', 2 * MINUTE, '1', 4), buy('d', 0, '2', 3)], NOON);
+  const send = (id: string, from: string, to: string) => ({ bytes: Buffer.from(JSON.stringify({ id, ts: iso(NOON), type: 'send', from, to })) });
+  await project.bus.append('shop', [send('x', '1', '2'), send('y', '3', '1')], NOON);
   await runWorker(project, compiled, { untilIdle: true, signal });
   await runAt(NOON, 'u,v\n1,1\n2,5\n');
   await runAt(NOON + 10 * MINUTE, 'u,v\n1,9\n');
@@ -140,6 +148,13 @@ describe('values that events trigger', () => {
     const out = join(dir, 'changes.csv');
     await runHistorical(project, compiled, { spine: { from: NOON, to: NOON + MINUTE }, out, features: ['user.last', 'user.buys'] });
     expect(readFileSync(out, 'utf8')).toBe(`u,event_timestamp,last,buys\n1,${iso(NOON + 1)},1.5,1\n2,${iso(NOON + 1)},3,1\n1,${iso(NOON + MINUTE + 1)},9,2\n`);
+  });
+});
+
+describe('two entities under one column', () => {
+  it('folds of the same events are told apart', async () => {
+    const under = (id: string, key: string) => ({ id, alias: { alias: key, keys: { [key]: 'u' } } });
+    expect(await columns([['1', NOON + MINUTE]], [under('parcel.came', 'to'), under('seller.went', 'from')])).toEqual(['y,x']);
   });
 });
 

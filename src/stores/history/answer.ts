@@ -59,7 +59,7 @@ function partsOf(host: AnswerHost, q: Question): Part[] {
   const byPart = new Map<string, number[]>();
   q.asks.forEach(({ feature: f, keys }, i) => {
     // An entity has one list of key columns per query: the same feature under another alias is another query.
-    const place = f.kind === 'window' ? `window/${windowRound(q, i)}` : f.kind === 'fold' ? `fold/${keys}/${f.events.join()}` : `rows/${keys}/${tableOf(f)}`;
+    const place = f.kind === 'window' ? `window/${windowRound(q, i)}` : f.kind === 'fold' ? `fold/${f.entity}/${keys}/${f.events.join()}` : `rows/${keys}/${tableOf(f)}`;
     byPart.set(place, [...(byPart.get(place) ?? []), i]);
   });
   return [...byPart.values()].map(asks => {
