@@ -212,6 +212,25 @@ describe('on-demand values', () => {
     expect(n).toBe(6);
   });
 
+  it('a request that has no text of its own is computed every time', async () => {
+    let n = 0;
+    const f = feature(
+      user,
+      'f',
+      derive({
+        request: z.object({ tags: z.array(z.string()).transform(tags => new Set(tags)) }),
+        cache: '1m',
+        compute: (_, { request }) => {
+          n++;
+          return [...request.tags].join('+');
+        },
+      }),
+    );
+    const { read } = readerOf({ f });
+    const ask = async (...tags: string[]) => (await read(['user.f'], { user_id: 'u1' }, { request: { tags } }))[0]!.value;
+    expect([await ask('a'), await ask('b', 'c'), await ask('a'), n]).toEqual(['a', 'b+c', 'a', 3]);
+  });
+
   it('an error is not kept, another instant is not the same', async () => {
     const clock = new HandClock();
     let n = 0;

@@ -75,9 +75,20 @@ export class OnDemand {
 
 /** What a result depends on; null when that has no text. */
 function callKey({ step, keys, inputs, request }: DeriveCall): string | null {
+  if (!hasText(inputs) || !hasText(request)) return null;
   try {
     return `${step.plan.id}\u0000${joinKey(step.columns.map(c => keys[c] ?? ''))}\u0000${encodePayload([inputs, request])}`;
   } catch {
     return null;
   }
+}
+
+/** Whether JSON tells it from others: a Set or an instance of a class comes out as `{}`, not-a-number as null. */
+function hasText(v: unknown): boolean {
+  if (typeof v === 'number') return Number.isFinite(v);
+  if (v === null || typeof v !== 'object') return typeof v !== 'function' && typeof v !== 'symbol';
+  if (Array.isArray(v)) return v.every(hasText);
+  if (v instanceof Date) return true;
+  const proto = Object.getPrototypeOf(v) as object | null;
+  return (proto === null || Object.getPrototypeOf(proto) === null) && Object.values(v).every(hasText);
 }
