@@ -219,6 +219,8 @@ describe('failures', () => {
        export const c = handler('c', ({ set }) => { set(a, 1); return 1; });
        export const d = handler('d', async ({ get }) => get({ name: 'nothing', entity: user }));
        export const e = handler('e', () => Infinity);
+       const gone = { name: 'nothing', entity: user };
+       export const f = handler('f', async ({ get }) => { const both = [get(gone), get(gone)]; return (await both[0]) ?? (await both[1]); });
        export const g = feature(user, 'g', on(click, { type: z.any(), ${none}, handle: () => new Map() }));
        export const h = feature(user, 'h', on(click, { type: z.any(), ${none}, handle: () => ({ list: [1, 'x', null, { deep: 10n }] }) }));`,
       [{}],
@@ -230,6 +232,7 @@ describe('failures', () => {
       'user.c': expect.stringMatching(/^BAD_VALUE: set\(user\.a\): only pushed/),
       'user.d': expect.stringMatching(/^UNKNOWN_FEATURE/),
       'user.e': expect.stringMatching(/^BAD_VALUE/),
+      'user.f': expect.stringMatching(/^UNKNOWN_FEATURE/),
       'user.g': expect.stringMatching(/^BAD_VALUE.*Map/),
     });
     expect(await rowAt(run, 'user.pushed_n', 'u1')).toBeNull();

@@ -154,7 +154,12 @@ class Context {
         return current();
       },
       attempt: turn.attempts + 1,
-      get: (feature: Named, keys?: Readonly<Record<string, string>>) => this.get(feature, keys),
+      get: (feature: Named, keys?: Readonly<Record<string, string>>) => {
+        const value = this.get(feature, keys);
+        // One that nobody waits for any more (the other of two has failed) must not end the process.
+        value.catch(() => {});
+        return value;
+      },
       set: (feature: Named, value: unknown, keys?: Readonly<Record<string, string>>) => this.set(feature, value, keys),
       signal: this.signal,
     };
