@@ -57,6 +57,8 @@ const FIRST_PAUSE = 5;
 const STANDBY_MS = 200;
 /** Events read under load before folds and handled ids are settled. */
 const SETTLE_EVENTS = 20_000;
+/** A log that never runs dry: what is done when it does is done this often, unless there is a backlog. */
+const UPKEEP_MS = 1_000;
 
 /** Runs until the signal aborts, or until the log is read and all handlers are done with `untilIdle`. */
 export async function runWorker(project: Project, compiled: Compiled, options: WorkerOptions): Promise<WorkerSummary> {
@@ -134,6 +136,7 @@ class WorkerRun {
   private readonly stop = new AbortController();
   private lag = 0;
   private unsettled = 0;
+  private keptUp = 0;
 
   constructor(project: Project, compiled: Compiled, options: WorkerOptions, lease: Lease) {
     this.project = project;
@@ -149,6 +152,7 @@ class WorkerRun {
   async run(): Promise<WorkerSummary> {
     const { clock } = this.project;
     const began = clock.now();
+    this.keptUp = began;
     const lanes = await this.openLanes();
     const { signal } = this.options;
     const stop = () => this.stop.abort();
@@ -192,6 +196,7 @@ class WorkerRun {
       this.options.onProgress?.(this.progress(lanes));
       if (moved > 0) {
         pause = FIRST_PAUSE;
+        if (this.lag < BIG_BATCH && this.project.clock.now() - this.keptUp >= UPKEEP_MS) await this.idle(lanes);
         continue;
       }
       await this.idle(lanes);
@@ -331,13 +336,14 @@ class WorkerRun {
     return { counters: { ...this.total }, handlers: this.handled, lag: this.lag, maxTs: times.length ? Math.max(...times) : null };
   }
 
-  /** Nothing to read: write history that is due, trim what no read needs. */
+  /** Nothing to read, or a while without that: write history that is due, trim what no read needs. */
   private async idle(lanes: readonly Lane[]): Promise<void> {
     for (const lane of lanes) {
       await this.feed.due(lane.stream);
       await this.project.online.trim(this.lease, lane.parts.groups, 1_000);
     }
     await this.settle(1_000);
+    this.keptUp = this.project.clock.now();
   }
 
   private async settle(limit: number): Promise<void> {
