@@ -38,7 +38,7 @@ export class Lookups {
     const wanted = new Map(keys.map(k => [joinKey(k), k]));
     const best = new Map<string, TableRow>();
     if (wanted.size === 0) return best;
-    const db = await (this.db ??= Duck.open(this.options.duck));
+    const db = await this.open();
     const source = await openSource({ db, view, code, project: this.options.project, signal, timeoutMs: view.timeout, pools: this.options.pools });
     try {
       const columns = this.columns.get(view.hash) ?? (await describeView(source, view, code));
@@ -57,6 +57,16 @@ export class Lookups {
     } finally {
       await source.close();
     }
+  }
+
+  /** One for all lookups; that it could not be opened once is not kept. */
+  private open(): Promise<Duck> {
+    if (this.db) return this.db;
+    const db = Duck.open(this.options.duck);
+    db.catch(() => {
+      if (this.db === db) this.db = null;
+    });
+    return (this.db = db);
   }
 
   async close(): Promise<void> {
