@@ -63,7 +63,10 @@ describe('windows', () => {
     await expect(t.at('25:01')).rejects.toMatchObject({ code: 'BAD_TIME' });
     const other = kept(testFeatures([views5m]));
     other.event(purchase, { user_id: 'u1', amount: 1 }, '12:00');
-    await expect(other.at('12:01')).rejects.toMatchObject({ code: 'UNKNOWN_EVENT' });
+    await expect(other.at('12:01')).rejects.toMatchObject({ code: 'UNKNOWN_EVENT', hint: expect.stringContaining('with: [event]') });
+    const fed = kept(testFeatures([views5m], { with: [purchase] }));
+    fed.event(purchase, { user_id: 'u1', amount: 1 }, '12:00');
+    expect(await fed.at('12:01')).toEqual({ views_5m: 0 });
   });
 });
 

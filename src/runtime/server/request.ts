@@ -161,7 +161,11 @@ export function keyText(v: unknown, path: string): string {
     if (Number.isSafeInteger(v)) return String(v + 0);
     throw badKey(Number.isInteger(v) ? `the key ${v} has lost digits on its way` : `a key is a text or a whole number, not ${v}`, path, 'Send it as text.');
   }
-  throw badKey(`a key is a text or a whole number, not ${v === null ? 'null' : Array.isArray(v) ? 'a list' : `a value of type ${typeof v}`}`, path);
+  throw badKey(
+    `a key is a text or a whole number, not ${v === null ? 'null' : Array.isArray(v) ? 'a list' : `a value of type ${typeof v}`}`,
+    path,
+    'Leave out rows that have no key.',
+  );
 }
 
 function requestOf(request: unknown, selection: Selection, length: number): unknown {

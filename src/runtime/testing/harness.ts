@@ -172,7 +172,9 @@ export class Harness {
     this.clock.reach(at + 1);
     const stream = (event as { stream?: { id?: unknown } } | null)?.stream;
     const named = id ?? (typeof stream?.id === 'string' && stream.id !== 'position' && pick(payload, stream.id) === undefined ? `event-${++this.made}` : undefined);
-    const [result] = await access.publish(event, [{ payload, timestamp: at, ...(named !== undefined && { eventId: named }), ...(entityId !== undefined && { entityId }) }]);
+    const [result] = await access
+      .publish(event, [{ payload, timestamp: at, ...(named !== undefined && { eventId: named }), ...(entityId !== undefined && { entityId }) }])
+      .catch(notOfTest);
     if (!result!.ok) throw result!.error;
     this.noteKeys(payload);
     if (entityId !== undefined) for (const e of Object.values(this.compiled.registry.entities)) if (e.key.length === 1) this.noteKeys({ [e.key[0]!]: entityId });
@@ -207,6 +209,14 @@ export class Harness {
       throw new FabraError('BAD_TIME', `${JSON.stringify(time)} is not a time`, { hint: "Write '12:05', '12:05:30.250', an ISO text, epoch milliseconds or a Date." });
     return ms;
   }
+}
+
+/** The project of a test is what it named, and what that needs. */
+function notOfTest(e: unknown): never {
+  if (!(e instanceof FabraError) || e.code !== 'UNKNOWN_EVENT') throw e;
+  throw new FabraError('UNKNOWN_EVENT', 'none of the features under test takes this event', {
+    hint: 'Name one that does, or give the event itself: testFeatures([…], { with: [event] }).',
+  });
 }
 
 /** Folders of tests that were not closed: they go with the process. */
