@@ -121,6 +121,11 @@ function fileParts(dir: string, files: readonly TableFile[], keys: number, newes
 
 function timesOf(files: readonly TableFile[]): Map<string, number[]> {
   const out = new Map<string, number[]>();
-  for (const f of files) out.set(f.file, [...(out.get(f.file) ?? []), f.at!]);
+  // One listing a run: a copy of the list for each would be quadratic within days.
+  for (const f of files) {
+    const times = out.get(f.file);
+    if (times) times.push(f.at!);
+    else out.set(f.file, [f.at!]);
+  }
   return out;
 }
