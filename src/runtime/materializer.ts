@@ -186,21 +186,29 @@ class ViewJob {
     const job = await online.jobLease(`view:${this.view.id}`, JOB_MS);
     const over = new AbortController();
     const lost = new AbortController();
+    // Not AbortSignal.any: a signal that lives as long as the worker would keep a little of every run.
+    const both = new AbortController();
+    const asked = this.options.signal;
+    const stop = () => both.abort(asked.reason);
+    asked.addEventListener('abort', stop, { once: true });
+    if (asked.aborted) stop();
     const renewing = (async () => {
       for (;;) {
         await clock.sleep(JOB_MS / 3, over.signal);
         if (over.signal.aborted) return;
         await job.renew().catch((e: unknown) => {
           lost.abort(e);
+          both.abort(e);
           over.abort();
         });
       }
     })();
     try {
-      await action(job, AbortSignal.any([this.options.signal, lost.signal]));
+      await action(job, both.signal);
     } catch (e) {
       throw lost.signal.aborted ? lost.signal.reason : e;
     } finally {
+      asked.removeEventListener('abort', stop);
       over.abort();
       await renewing;
       await job.release();

@@ -1,4 +1,5 @@
 /** Materializing views: from their source to the online store, by hand and on a schedule. */
+import { getEventListeners } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -292,6 +293,20 @@ describe('materialize', () => {
       message: expect.stringContaining("'z' is BIGINT, wanted boolean"),
     });
     expect((await s.project.catalog.applied())!.registry.features['user.z']).toBeUndefined();
+    await s.close();
+  });
+
+  it('a run leaves nothing on the signal of the worker that started it', async () => {
+    const s = await start(
+      { x: feature(user, 'x', query(source('xs', { file: 'xs.csv' }), sql`select user_id, x from xs`, { type: z.int(), materialize: true })) },
+      { 'xs.csv': 'user_id,x\n1,5\n' },
+    );
+    const { signal } = new AbortController();
+    for (let i = 0; i < 3; i++) expect(await s.run({ signal })).toMatchObject({ status: 'ok' });
+    // What Node keeps of signals made of this one; it is never taken out again.
+    const made = Object.getOwnPropertySymbols(signal).find(k => String(k).includes('DependantSignals'));
+    expect(made === undefined ? 0 : ((signal as unknown as Record<symbol, { size: number } | undefined>)[made]?.size ?? 0)).toBe(0);
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
     await s.close();
   });
 
