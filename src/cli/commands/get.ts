@@ -26,7 +26,8 @@ export const run: Run = call =>
     const entity = entityOf(registry, args[0]!);
     const key = parseKey(args[1]!, entity.key);
     const row = { ...keysOf(flags.with as string | undefined), ...Object.fromEntries(entity.key.map((c, i) => [c, key[i]!])) };
-    const picked = pick(new Names(registry, code), entity.name, row, call);
+    const known = new Names(registry, code);
+    const picked = pick(known, entity.name, row, call);
     const at = common.asOf ?? project.clock.now();
     const request = requestOf(flags.request as string | undefined);
     const { cells } = await new FeatureReader(project, registry, code).read({ features: picked.map(p => p.ref), rows: [row], at, request });
@@ -47,6 +48,8 @@ export const run: Run = call =>
         ]),
       ]),
     ]);
+    const missing = [...new Set(picked.flatMap(p => known.needs(p.ref)))].filter(c => !row[c]);
+    if (missing.length > 0) out.note('', `Some of these need another key: --with ${missing.map(c => `${c}=…`).join(',')}`);
     if (common.asOf === undefined) await noteOldLog(project, registry, at, call);
     return 0;
   });
