@@ -61,5 +61,10 @@ function listen(chosen: Chosen, out: Output): { signal: AbortSignal; code(): num
     abort.abort();
   };
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => on(name));
+  // What runs for months must not end for a promise that a handler started and did not await: the same event would end it again.
+  if (chosen.spec.daemon)
+    process.on('unhandledRejection', e =>
+      out.warn(`a promise that nobody awaits was rejected: ${e instanceof Error ? e.message : String(e)} (await what handlers and on-demand code start)`),
+    );
   return { signal: abort.signal, code: () => code };
 }

@@ -122,6 +122,19 @@ describe('events over HTTP, two worker processes', () => {
   }, 60_000);
 });
 
+it('a rejection that a handler did not await is told, and ends no worker', async () => {
+  const dir = await newProject(
+    'floating',
+    `export const n = feature(user, 'n', on(click, { type: z.int(), handle: ({ current }) => { void Promise.reject(new Error('nobody waits for me')); return (current ?? 0) + 1; } }));`,
+  );
+  for (const id of ['a', 'b'])
+    expect(await fabra(['publish', 'click', '{"user_id":"u1"}', '--event-id', id, '--timestamp', '2025-01-15T12:00:00Z', '--json'], { cwd: dir })).toMatchObject({ code: 0 });
+  const ran = await fabra(['worker', '--until-idle', '--json'], { cwd: dir });
+  expect(ran, ran.stderr).toMatchObject({ code: 0 });
+  expect(ran.stderr).toContain('nobody waits for me');
+  expect(ran.json()).toMatchObject({ handled: 2, dead: 0 });
+}, 60_000);
+
 describe('fabra dlq', () => {
   const handler = (
     body: string,
